@@ -1,0 +1,112 @@
+//! Object keys, all relative to the database's prefix, and what may be a part of one.
+
+use crate::error::FormatError;
+use crate::limits;
+use crate::partition::segment;
+
+/// The catalog.
+pub const CATALOG: &str = "s3db.json";
+/// Everything that s3db.js does not know lies under this prefix.
+pub const OWN: &str = "s3db/";
+/// Primary objects of ours, part of every backup.
+pub const META: &str = "s3db/meta/";
+/// Disposable objects of ours, rebuilt when missing.
+pub const TMP: &str = "s3db/tmp/";
+/// The partition index.
+pub const INDEX: &str = "s3db/tmp/index/";
+/// Immutable copies of every version's definition.
+pub const VERSIONS: &str = "s3db/meta/versions/";
+/// The database's own id.
+pub const DATABASE_ID: &str = "s3db/meta/database.json";
+
+/// The prefix of a resource's records.
+pub fn records(resource: &str) -> String {
+    format!("resource={resource}/data/id=")
+}
+
+/// The key of a record.
+pub fn record(resource: &str, id: &str) -> String {
+    format!("{}{id}", records(resource))
+}
+
+/// The id in a record's key.
+pub fn record_id<'a>(resource: &str, key: &'a str) -> Option<&'a str> {
+    key.strip_prefix(&records(resource))
+}
+
+/// The prefix of a resource's whole index.
+pub fn index_of(resource: &str) -> String {
+    format!("{INDEX}{}/", segment(resource))
+}
+
+/// The marker that says that a partition's index is complete.
+pub fn partition_marker(resource: &str, partition: &str) -> String {
+    format!("{}{}", partition_markers(resource), segment(partition))
+}
+
+/// The prefix of a resource's partition markers.
+pub fn partition_markers(resource: &str) -> String {
+    format!("{TMP}partitions/{}/", segment(resource))
+}
+
+/// The prefix of the stored copies of a resource's versions.
+pub fn versions_of(resource: &str) -> String {
+    format!("{VERSIONS}{}/", segment(resource))
+}
+
+/// The stored copy of one version.
+pub fn version_copy(resource: &str, version: &str, hash: &str) -> String {
+    format!("{}{version}-{}.json", versions_of(resource), hash.trim_start_matches("sha256:"))
+}
+
+/// Checks an id before it becomes part of a key.
+///
+/// # Errors
+/// An empty or too long id, one with `/` or control characters, `.` and `..`.
+pub fn check_id(id: &str) -> Result<(), FormatError> {
+    let complaint = match () {
+        () if id.is_empty() => "cannot be empty; leave it out to have one made".to_owned(),
+        () if id.len() > limits::ID_BYTES => {
+            format!("has {} bytes, at most {} are allowed", id.len(), limits::ID_BYTES)
+        }
+        () if id.contains('/') => format!("'{id}' cannot contain '/'"),
+        () if id == "." || id == ".." => format!("cannot be '{id}'"),
+        () if id.chars().any(char::is_control) => format!("{id:?} cannot contain control characters"),
+        () => return Ok(()),
+    };
+    Err(FormatError::Key { field: "id".into(), message: format!("id {complaint}") })
+}
+
+/// Checks the name of a resource or partition of ours: `[A-Za-z0-9_.-]{1,64}`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(what: &str, name: &str) -> Result<(), FormatError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let fits = (1..=64).contains(&name.len()) && name.chars().all(allowed) && !name.chars().all(|c| c == '.');
+    if fits {
+        return Ok(());
+    }
+    Err(FormatError::Key {
+        field: "name".into(),
+        message: format!("{what} name {name:?} must be 1 to 64 of the characters A-Z a-z 0-9 _ . -"),
+    })
+}
+
+/// Checks the length of a whole key.
+///
+/// # Errors
+/// The key is longer than S3 allows; `field` names what makes it so.
+pub fn check_key(prefix_len: usize, key: &str, field: &str) -> Result<(), FormatError> {
+    let len = prefix_len + key.len();
+    if len <= limits::KEY_BYTES {
+        return Ok(());
+    }
+    Err(FormatError::Key {
+        field: field.to_owned(),
+        message: format!(
+            "{field} makes an object key of {len} bytes, at most {} are allowed; shorten it",
+            limits::KEY_BYTES
+        ),
+    })
+}
