@@ -208,7 +208,7 @@ impl Store for Faulty {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        Capabilities { definite_refusals: false, ..self.inner.capabilities() }
     }
 
     fn now_ms(&self) -> i64 {

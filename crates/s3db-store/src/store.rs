@@ -166,6 +166,9 @@ pub struct Capabilities {
     pub compare_and_swap: bool,
     /// Conditional deletes hold.
     pub conditional_delete: bool,
+    /// A refused precondition proves that this request did not take effect. Not so where a proxy
+    /// may send a request twice.
+    pub definite_refusals: bool,
     /// Listings are in byte order.
     pub ordered_listing: bool,
 }

@@ -247,7 +247,8 @@ impl<'a> Layout<'a> {
         }
         self.encoded.body = Value::Object(body).to_string().into_bytes();
         self.encoded.content_type = JSON_TYPE.into();
-        self.encoded.truncated = self.truncated;
+        let left = |path: &String| self.headers.iter().find(|f| f.path == *path).and_then(|f| f.text.clone());
+        self.encoded.truncated = self.truncated.iter().filter_map(|path| Some((path.clone(), left(path)?))).collect();
         self.encoded
     }
 

@@ -103,8 +103,8 @@ pub struct Encoded {
     pub content_type: String,
     /// The body.
     pub body: Vec<u8>,
-    /// Dotted paths of texts that were cut to fit.
-    pub truncated: Vec<String>,
+    /// Texts that were cut to fit: dotted path and what is left.
+    pub truncated: Vec<(String, String)>,
 }
 
 /// Removes the value at a dotted path, and the parents that it leaves empty only if they were made

@@ -142,7 +142,7 @@ impl Store for Local {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { compare_and_swap: true, conditional_delete: !self.quirks.unconditional_delete, ordered_listing: true }
+        Capabilities { compare_and_swap: true, conditional_delete: !self.quirks.unconditional_delete, definite_refusals: self.quirks == Quirks::default(), ordered_listing: true }
     }
 
     fn now_ms(&self) -> i64 {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
@@ -19,8 +18,6 @@ use crate::{ErrorKind, Precondition, Result, StoreError};
 
 /// Changes that share one transaction at most.
 const GROUP: usize = 64;
-/// How long a busy file is waited for before the group is refused.
-const BEGIN_ATTEMPTS: usize = 3;
 
 /// Where a body is.
 #[derive(Debug)]
@@ -156,15 +153,6 @@ impl Thread {
 }
 
 fn begin(connection: &mut Connection) -> Result<Transaction<'_>> {
-    for attempt in 1..BEGIN_ATTEMPTS {
-        match connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK;") {
-            Ok(()) => break,
-            Err(error) if sqlite_error(&error).kind == ErrorKind::Unavailable => {
-                std::thread::sleep(Duration::from_millis(10 * attempt as u64));
-            }
-            Err(error) => return Err(sqlite_error(&error)),
-        }
-    }
     connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(|e| sqlite_error(&e))
 }
 

@@ -1,0 +1,151 @@
+//! Creating and dropping resources.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use s3db_format::keys;
+use s3db_format::resource::{ResourceDefinition, Version};
+use s3db_store::{ErrorKind as StoreKind, List, Precondition, Put};
+use serde_json::json;
+
+use super::{Database, Inner, different_definition, unknown_resource};
+use crate::error::{Error, ErrorKind, Result};
+use crate::resource::Resource;
+
+/// What a drop removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DropReport {
+    /// Records.
+    pub records: usize,
+    /// Index keys, markers and other references.
+    pub references: usize,
+}
+
+impl Database {
+    /// Creates a resource, or returns the one that has an equal definition.
+    ///
+    /// Requests: GET catalog; LIST of version copies, LIST of records; PUT catalog; PUT of the
+    /// version's copy and of a marker per partition. A crash after the catalog's PUT leaves a
+    /// resource whose partitions are scanned until `reindex`.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem of the definition; `AlreadyExists` listing the differences.
+    pub async fn create_resource(&self, definition: ResourceDefinition) -> Result<Resource> {
+        let name = definition.name.clone();
+        let version = definition.version().map_err(|problems| Error::invalid_definition(&name, &problems))?;
+        let inner = &self.inner;
+        if inner.fresh_catalog().await?.resource(&name).is_none() {
+            inner.create(&name, &version).await?;
+        }
+        let stored = inner.resource(&name).await?;
+        if stored.current().hash != version.hash {
+            return Err(different_definition(&name, stored.current(), &version));
+        }
+        Ok(Resource::new(Arc::clone(inner), &name))
+    }
+
+    /// Writes an empty catalog where there is none. Costs one or two requests.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn initialise(&self) -> Result<bool> {
+        let empty = |catalog: &mut s3db_format::catalog::Catalog| Ok(catalog.rev().is_none().then_some(()));
+        if self.inner.head(keys::CATALOG).await?.is_some() {
+            return Ok(false);
+        }
+        Ok(self.inner.change_catalog(empty).await?.is_some())
+    }
+
+    /// Removes a resource with all its records. What was begun and not finished is finished.
+    ///
+    /// Requests: DELETE of the markers, PUT of the version copies, GET and PUT of the catalog, then
+    /// LIST and DELETE of records, references and index keys. After a crash the resource is either
+    /// still there and scanned, or gone with objects left over, which calling this again removes.
+    ///
+    /// # Errors
+    /// `NotFound` if there is neither a definition nor an object of this name.
+    pub async fn drop_resource(&self, name: &str) -> Result<DropReport> {
+        let inner = &self.inner;
+        let mut report = DropReport::default();
+        let catalog = inner.fresh_catalog().await?;
+        let known = catalog.resource(name).cloned();
+        report.references += inner.purge(&keys::partition_markers(name)).await?;
+        inner.markers.forget();
+        if let Some(resource) = &known {
+            for version in resource.versions() {
+                inner.keep_version_copy(name, version).await?;
+            }
+            inner.change_catalog(|catalog| Ok(catalog.remove(name).then_some(()))).await?;
+        }
+        report.records = inner.purge(&keys::records(name)).await?;
+        report.references += inner.purge(&format!("resource={name}/")).await? + inner.purge(&keys::index_of(name)).await?;
+        if known.is_none() && report == DropReport::default() {
+            return Err(unknown_resource(name, &catalog));
+        }
+        Ok(report)
+    }
+}
+
+impl Inner {
+    async fn create(&self, name: &str, version: &Version) -> Result<()> {
+        let floor = self.version_floor(name).await?;
+        let left_over = self.list(List { max_keys: 1, ..List::prefix(keys::records(name)) }).await?;
+        if !left_over.entries.is_empty() {
+            return Err(Error::new(ErrorKind::AlreadyExists, format!("records of an earlier resource '{name}' are left over"))
+                .guide(format!("finish its removal with `s3db resource drop {name} --yes`")));
+        }
+        let now = self.now();
+        let created = self
+            .change_catalog(|catalog| {
+                let free = catalog.resource(name).is_none();
+                Ok(free.then(|| catalog.add_version(name, version, floor, &now)))
+            })
+            .await?;
+        // Nothing to do where another process was first: it marks its own partitions.
+        let Some(created) = created else { return Ok(()) };
+        self.keep_version_copy(name, &created).await?;
+        for partition in &created.partitions {
+            self.mark_indexed(name, partition).await?;
+        }
+        Ok(())
+    }
+
+    /// The smallest version number that was never used, also not before a drop.
+    async fn version_floor(&self, name: &str) -> Result<u64> {
+        let prefix = keys::versions_of(name);
+        let mut floor = 0;
+        self.keys_under(&prefix, |found| {
+            for key in found {
+                let number = key.strip_prefix(&prefix).and_then(|rest| rest.strip_prefix('v')?.split('-').next()?.parse::<u64>().ok());
+                floor = floor.max(number.map_or(0, |n| n + 1));
+            }
+        })
+        .await?;
+        Ok(floor)
+    }
+
+    /// Stores the immutable copy of a version, once.
+    async fn keep_version_copy(&self, name: &str, version: &Version) -> Result<()> {
+        let body = json!({ "resource": name, "version": version.name, "definition": version.to_json(&self.now()) });
+        let put = Put { body: Bytes::from(body.to_string()), content_type: Some("application/json".into()), ..Put::default() };
+        match self.store.put(&keys::version_copy(name, &version.name, &version.hash), put, Precondition::Absent).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind == StoreKind::Precondition => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes everything under a prefix and counts it.
+    pub(crate) async fn purge(&self, prefix: &str) -> Result<usize> {
+        let mut count = 0;
+        loop {
+            let page = self.list(List::prefix(prefix)).await?;
+            let keys: Vec<String> = page.entries.into_iter().map(|e| e.key).collect();
+            if keys.is_empty() {
+                return Ok(count);
+            }
+            self.delete_plain(&keys).await?;
+            count += keys.len();
+        }
+    }
+}

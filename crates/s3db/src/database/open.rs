@@ -1,0 +1,151 @@
+//! Connecting.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use s3db_store::clock::{Clock, SystemClock};
+use s3db_store::local::{Local, LocalOptions};
+use s3db_store::memory::Memory;
+use s3db_store::Store;
+
+use super::cache::CatalogCache;
+use super::{Database, Inner, dump};
+use crate::entropy::{Entropy, SystemEntropy};
+use crate::error::{Error, ErrorKind, Result};
+use crate::events::Sender;
+use crate::secrets::Secrets;
+use crate::url::Location;
+
+/// Requests that a list or a bulk operation has under way at once.
+const PARALLELISM: usize = 64;
+
+/// The settings and components of a connection.
+#[derive(Debug)]
+pub struct DatabaseBuilder {
+    url: String,
+    base: PathBuf,
+    passphrase: Option<String>,
+    create: bool,
+    parallelism: usize,
+    store: Option<Arc<dyn Store>>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl DatabaseBuilder {
+    pub(crate) fn new(url: String) -> Self {
+        Self {
+            url,
+            base: PathBuf::from("."),
+            passphrase: None,
+            create: true,
+            parallelism: PARALLELISM,
+            store: None,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        }
+    }
+
+    /// The passphrase of secret fields. Without one, writing a secret is refused and reading tries
+    /// s3db.js's default.
+    #[must_use]
+    pub fn passphrase(mut self, passphrase: impl Into<String>) -> Self {
+        self.passphrase = Some(passphrase.into()).filter(|p| !p.is_empty());
+        self
+    }
+
+    /// Whether a directory that is not there is made. The default is `true`.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// The folder that relative paths are taken from. The default is the working directory.
+    #[must_use]
+    pub fn base(mut self, base: impl Into<PathBuf>) -> Self {
+        self.base = base.into();
+        self
+    }
+
+    /// Requests under way at once in lists and bulk operations, 1 to 1,024. The default is 64.
+    #[must_use]
+    pub fn parallelism(mut self, requests: usize) -> Self {
+        self.parallelism = requests.clamp(1, 1024);
+        self
+    }
+
+    /// A store of your own instead of the one that the URL names: a wrapper, or an engine.
+    #[must_use]
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Where time comes from.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Where randomness comes from.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Connects. Costs one request: the catalog is read.
+    ///
+    /// # Errors
+    /// `Invalid` for a URL that is none, `NotFound` for a directory without a store where `create` is
+    /// off, `Unavailable` for missing permissions, `Integrity` for a catalog that is no JSON, which
+    /// is never overwritten.
+    pub async fn connect(self) -> Result<Database> {
+        let store = match self.store {
+            Some(store) => store,
+            None => open_store(&self.url, &self.base, self.create, &self.clock).await?,
+        };
+        let inner = Inner {
+            store,
+            secrets: Secrets::new(self.passphrase, Arc::clone(&self.entropy)),
+            clock: self.clock,
+            entropy: self.entropy,
+            hooks: Default::default(),
+            events: Sender::new(),
+            markers: Default::default(),
+            parallelism: self.parallelism,
+            catalog: CatalogCache::default(),
+        };
+        inner.fresh_catalog().await?;
+        Ok(Database { inner: Arc::new(inner) })
+    }
+}
+
+async fn open_store(url: &str, base: &Path, create: bool, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
+    match Location::parse(url, base)? {
+        Location::Memory(name) => Ok(Memory::named(&name)),
+        Location::Directory(path) if dump::is_dump(&path) => dump::load(&path).await,
+        Location::Directory(path) => open_directory(path, create, clock).await,
+        Location::Bucket(_) => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("'{}' is on an S3 server, and this build holds databases in local directories only", crate::url::mask(url)),
+        )
+        .guide("use file:./data")),
+    }
+}
+
+async fn open_directory(path: PathBuf, create: bool, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
+    let options = LocalOptions { create, clock: Arc::clone(clock), ..LocalOptions::default() };
+    let missing = !create && !Local::exists(&path);
+    let shown = path.display().to_string();
+    let opened = tokio::task::spawn_blocking(move || Local::open(&path, options)).await;
+    let opened = opened.map_err(|e| Error::new(ErrorKind::Internal, format!("opening the store ended: {e}")))?;
+    match opened {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(_) if missing => Err(Error::new(ErrorKind::NotFound, format!("there is no database in the directory {shown}"))
+            .guide("create one with `s3db init`, or check the path")),
+        Err(error) => Err(Error::from(error)),
+    }
+}

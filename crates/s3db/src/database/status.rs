@@ -1,0 +1,92 @@
+//! What a database is and holds.
+
+use serde::Serialize;
+
+use super::Database;
+use crate::error::Result;
+
+/// The answer of [`Database::status`].
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Where it is, without secrets.
+    pub url: String,
+    /// Whether writes are safe against each other.
+    pub compare_and_swap: bool,
+    /// Whether deletes are safe against each other.
+    pub conditional_delete: bool,
+    /// Whether listings come in byte order.
+    pub ordered_listing: bool,
+    /// Whether a passphrase was given.
+    pub passphrase: bool,
+    /// The resources.
+    pub resources: Vec<ResourceStatus>,
+    /// Entries of the catalog that are no usable resource.
+    pub unusable: Vec<String>,
+}
+
+/// One resource in a [`Status`].
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceStatus {
+    /// Its name.
+    pub name: String,
+    /// The version that is written.
+    pub version: String,
+    /// Where values are stored.
+    pub behavior: &'static str,
+    /// Records.
+    pub records: usize,
+    /// Partitions with whether their index is complete.
+    pub partitions: Vec<PartitionStatus>,
+    /// Why it is read-only, if it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read_only: Vec<String>,
+}
+
+/// One partition in a [`Status`].
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether it is answered from its index; otherwise rows are scanned.
+    pub indexed: bool,
+}
+
+impl Database {
+    /// Looks at the database. Costs a GET, per resource a LIST per thousand records, and a GET per
+    /// partition.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn status(&self) -> Result<Status> {
+        let catalog = self.inner.fresh_catalog().await?;
+        let capabilities = self.inner.store.capabilities();
+        let mut resources = Vec::new();
+        for (name, entry) in catalog.resources() {
+            let mut partitions = Vec::new();
+            for partition in entry.partitions() {
+                let indexed = self.inner.is_indexed(entry, partition).await?;
+                partitions.push(PartitionStatus { name: partition.name.clone(), indexed });
+            }
+            resources.push(ResourceStatus {
+                name: name.clone(),
+                version: entry.current().name.clone(),
+                behavior: entry.current().behavior.word(),
+                records: self.resource(name).await?.count().await?,
+                partitions,
+                read_only: entry.problems().iter().map(ToString::to_string).collect(),
+            });
+        }
+        Ok(Status {
+            url: self.location(),
+            compare_and_swap: capabilities.compare_and_swap,
+            conditional_delete: capabilities.conditional_delete,
+            ordered_listing: capabilities.ordered_listing,
+            passphrase: self.inner.secrets.has_passphrase(),
+            resources,
+            unusable: catalog.unusable().into_iter().map(str::to_owned).collect(),
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! s3db: a document database that lives in an S3 bucket or a local directory.
+//!
+//! There is no server to keep alive: every process that has the bucket or the directory is a full
+//! member. Writes are compare-and-swap, partitions never lose a row, secrets are encrypted at rest,
+//! and the layout is the one that the JavaScript library s3db.js 9.2.0 writes.
+//!
+//! ```
+//! use s3db::{Database, ResourceDefinition};
+//! use serde_json::json;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> s3db::Result<()> {
+//! let db = Database::builder("memory://crate-example").passphrase("correct horse").connect().await?;
+//! let users = db
+//!     .create_resource(
+//!         ResourceDefinition::new("users")
+//!             .attribute("name", "string|min:2|max:100")
+//!             .attribute("email", "email")
+//!             .attribute("password", "secret|min:8")
+//!             .partition("byName", [("name", "string|maxlength:1")]),
+//!     )
+//!     .await?;
+//!
+//! let ana = users.insert(json!({"id": "ana", "name": "Ana", "email": "ana@example.org", "password": "s3cret-pw"})).await?;
+//! assert_eq!(ana.id, "ana");
+//! users.update("ana", json!({"name": "Anna"})).await?;
+//! assert_eq!(users.get("ana").await?.attributes["name"], "Anna");
+//!
+//! let refused = users.insert(json!({"id": "ana", "name": "A", "email": "nowhere"})).await.unwrap_err();
+//! assert_eq!(refused.details().unwrap()["fields"].as_array().unwrap().len(), 3);
+//! # Ok(()) }
+//! ```
+//!
+//! Each verb says what it costs in requests; `docs/requests.md` has the table.
+
+mod database;
+mod entropy;
+mod error;
+mod events;
+mod hooks;
+mod merge;
+mod resource;
+mod secrets;
+mod typed;
+mod url;
+
+pub use database::{CopyOptions, CopyReport, Database, DatabaseBuilder, DropReport, Status};
+pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use error::{Error, ErrorKind, Result};
+pub use events::{Delivery, Event, EventKind, Events};
+pub use hooks::{HookPoint, HookResult};
+pub use resource::{
+    BulkFailure, BulkReport, Content, DeleteReport, ListOptions, Meta, NumberedPage, OnError, Page, Record,
+    ReindexReport, Resource, UpdateOptions,
+};
+pub use s3db_format::error::did_you_mean;
+pub use s3db_format::resource::{Behavior, ResourceDefinition};
+pub use s3db_format::FieldError;
+pub use s3db_store as store;
+pub use typed::{Stored, TypedResource};
+pub use url::{Bucket, Location, mask};

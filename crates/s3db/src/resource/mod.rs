@@ -1,0 +1,125 @@
+//! A resource: records of one definition, and the verbs on them, one file each.
+
+mod bulk;
+mod content;
+mod count;
+mod delete;
+mod get;
+mod index;
+mod insert;
+mod list;
+mod reindex;
+mod record;
+mod update;
+mod upsert;
+mod write;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use s3db_format::catalog;
+use s3db_format::resource::ResourceDefinition;
+use serde_json::{Map, Value};
+
+use crate::database::Inner;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hooks::{HookPoint, HookResult};
+
+pub use bulk::{BulkFailure, BulkReport, OnError};
+pub use content::Content;
+pub use delete::DeleteReport;
+pub(crate) use index::Markers;
+pub use list::{ListOptions, NumberedPage, Page};
+pub use record::{Meta, Record};
+pub use reindex::ReindexReport;
+pub use update::UpdateOptions;
+
+/// A handle on a resource. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    inner: Arc<Inner>,
+    name: String,
+}
+
+impl Resource {
+    pub(crate) fn new(inner: Arc<Inner>, name: &str) -> Self {
+        Self { inner, name: name.to_owned() }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The definition of the version that is written, in the catalog's form.
+    ///
+    /// # Errors
+    /// The resource was dropped.
+    pub async fn definition(&self) -> Result<ResourceDefinition> {
+        Ok(self.inner.resource(&self.name).await?.current().definition(&self.name))
+    }
+
+    /// The catalog's entry: versions, partitions, schema.
+    ///
+    /// # Errors
+    /// The resource was dropped.
+    pub async fn catalog_entry(&self) -> Result<Arc<catalog::Resource>> {
+        self.inner.resource(&self.name).await
+    }
+
+    /// Adds a hook for this resource, for all handles of this connection.
+    ///
+    /// A before-hook gets the id and the record and returns the record, changed or not, or the
+    /// reason of a veto. It runs once per attempt of a compare-and-swap, so it must be pure.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> s3db::Result<()> {
+    /// use s3db::{Database, HookPoint, ResourceDefinition};
+    /// use serde_json::json;
+    /// let db = Database::connect("memory://hooks").await?;
+    /// let notes = db.create_resource(ResourceDefinition::new("notes").attribute("text", "string")).await?;
+    /// notes.hook(HookPoint::BeforeInsert, |_id, mut note| async move {
+    ///     if note["text"] == "" {
+    ///         return Err("a note needs words".to_owned());
+    ///     }
+    ///     let shouted = note["text"].as_str().unwrap_or_default().to_uppercase();
+    ///     note.insert("text".into(), shouted.into());
+    ///     Ok(note)
+    /// });
+    /// assert_eq!(notes.insert(json!({"text": "hi"})).await?.attributes["text"], "HI");
+    /// assert!(notes.insert(json!({"text": ""})).await.is_err());
+    /// # Ok(()) }
+    /// ```
+    pub fn hook<F, O>(&self, point: HookPoint, hook: F)
+    where
+        F: Fn(String, Map<String, Value>) -> O + Send + Sync + 'static,
+        O: Future<Output = HookResult> + Send + 'static,
+    {
+        self.inner.hooks.add(&self.name, point, hook);
+    }
+
+    fn what(&self, id: &str) -> String {
+        format!("record '{id}' of resource '{}'", self.name)
+    }
+
+    fn missing(&self, id: &str) -> Error {
+        Error::not_found(&format!("in resource '{}' the record", self.name), id)
+    }
+}
+
+/// The members of a JSON object that a caller gave.
+fn object(value: Value) -> Result<Map<String, Value>> {
+    match value {
+        Value::Object(members) => Ok(members),
+        other => {
+            let found = match other {
+                Value::Null => "null",
+                Value::Bool(_) => "a boolean",
+                Value::Number(_) => "a number",
+                Value::String(_) => "a text",
+                _ => "a list",
+            };
+            Err(Error::new(ErrorKind::Invalid, format!("a record is a JSON object, this is {found}")).guide("nothing was written"))
+        }
+    }
+}
