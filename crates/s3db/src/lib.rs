@@ -32,6 +32,7 @@
 //!
 //! Each verb says what it costs in requests; `docs/requests.md` has the table.
 
+pub mod config;
 mod database;
 mod entropy;
 mod error;
@@ -50,7 +51,7 @@ pub use events::{Delivery, Event, EventKind, Events};
 pub use hooks::{HookPoint, HookResult};
 pub use resource::{
     BulkFailure, BulkReport, Content, DeleteReport, ListOptions, Meta, NumberedPage, OnError, Page, Record,
-    ReindexReport, Resource, UpdateOptions,
+    ReindexReport, Resource, RotateReport, UpdateOptions,
 };
 pub use s3db_format::error::did_you_mean;
 pub use s3db_format::resource::{Behavior, ResourceDefinition};
@@ -58,3 +59,33 @@ pub use s3db_format::FieldError;
 pub use s3db_store as store;
 pub use typed::{Stored, TypedResource};
 pub use url::{Bucket, Location, mask};
+
+/// Every future of the library can be spawned on a runtime of several threads.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_send<T: Send>(_: T) {}
+
+    #[test]
+    fn futures_can_be_spawned() {
+        fn check(db: &Database, users: &Resource) {
+            is_send(db.create_resource(ResourceDefinition::new("x")));
+            is_send(db.drop_resource("x"));
+            is_send(db.status());
+            is_send(db.copy_to(db, &CopyOptions { resources: Vec::new() }, &|_| ()));
+            is_send(db.rotate_secrets("x", &|_| ()));
+            is_send(users.insert(serde_json::Value::Null));
+            is_send(users.insert_many(Vec::new(), OnError::Stop));
+            is_send(users.update("x", serde_json::Value::Null));
+            is_send(users.upsert(serde_json::Value::Null));
+            is_send(users.get_many(&[]));
+            is_send(users.list(&ListOptions::default()));
+            is_send(users.delete("x"));
+            is_send(users.delete_many(&[]));
+            is_send(users.set_content("x", "x", "x"));
+            is_send(users.reindex(&|_| ()));
+        }
+        let _compiles = check;
+    }
+}

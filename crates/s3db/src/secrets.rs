@@ -99,7 +99,7 @@ impl Secrets {
         Ok(())
     }
 
-    async fn open(&self, field: &SecretField) -> Result<String> {
+    pub(crate) async fn open(&self, field: &SecretField) -> Result<String> {
         let refused = |reason: SecretError| {
             let error = Error::new(ErrorKind::Integrity, format!("secret field '{}' cannot be read: {reason}", field.path));
             match (reason, self.has_passphrase()) {

@@ -70,13 +70,23 @@ fn number(rule: &Rule, value: &Value) -> Checked {
         other => return Err(type_failure("number", other)),
     };
     let d = js::as_f64(&n);
-    if d == d.trunc() && d.abs() > js::MAX_SAFE_INTEGER && !n.is_f64() {
+    if is_beyond(&n) {
         return Err(Failure::new("range", "is an integer beyond 2^53, which a number cannot hold exactly; use the type string")
-            .expected(json!("between -9007199254740991 and 9007199254740991"))
+            .expected(json!("between -9007199254740992 and 9007199254740992"))
             .actual(Value::Number(n)));
     }
     number_bounds(rule, d, &n)?;
     Ok(Value::Number(js::to_number(d).unwrap_or(n)))
+}
+
+/// Beyond 2^53 a double no longer holds every integer, and JSON text was rounded on the way in.
+fn is_beyond(n: &Number) -> bool {
+    const LIMIT: u64 = 1 << 53;
+    match (n.as_i64(), n.as_u64()) {
+        (Some(i), _) => i.unsigned_abs() > LIMIT,
+        (None, Some(u)) => u > LIMIT,
+        (None, None) => js::as_f64(n).abs() > LIMIT as f64,
+    }
 }
 
 fn numeric_text(s: &str) -> Option<Number> {

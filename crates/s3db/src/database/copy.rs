@@ -55,8 +55,8 @@ impl Database {
         let mut token = None;
         loop {
             let page = from.list(List { token, ..List::prefix("") }).await?;
-            let chosen = page.entries.iter().filter(|e| is_copied(&e.key, options));
-            let copies = stream::iter(chosen).map(|entry| copy_one(&*from.store, &*to.store, &entry.key));
+            let chosen: Vec<String> = page.entries.into_iter().map(|e| e.key).filter(|key| is_copied(key, options)).collect();
+            let copies = stream::iter(chosen).map(|key| async move { copy_one(&*from.store, &*to.store, &key).await });
             let sizes: Vec<u64> = copies.buffer_unordered(from.parallelism).try_collect().await?;
             report.objects += sizes.len() as u64;
             report.bytes += sizes.iter().sum::<u64>();

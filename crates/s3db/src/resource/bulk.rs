@@ -1,5 +1,7 @@
 //! Inserting many records, with a result for each.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures::{StreamExt as _, stream};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -26,6 +28,8 @@ pub struct BulkReport {
     pub inserted: Vec<Record>,
     /// The rows that were not.
     pub failed: Vec<BulkFailure>,
+    /// Rows that were not begun after a failure under [`OnError::Stop`].
+    pub not_begun: usize,
 }
 
 /// A row that failed.
@@ -54,22 +58,25 @@ impl Resource {
     pub async fn insert_many(&self, records: Vec<Value>, on_error: OnError) -> BulkReport {
         let mut report = BulkReport::default();
         let rows = stream::iter(records.into_iter().enumerate());
-        let mut results = std::pin::pin!(
-            rows.map(|(index, record)| async move {
-                let id = record.get("id").and_then(Value::as_str).map(str::to_owned);
-                (index, id, self.insert(record).await)
-            })
-            .buffered(self.inner.parallelism)
-        );
-        while let Some((index, id, result)) = results.next().await {
-            match result {
-                Ok(record) => report.inserted.push(record),
-                Err(error) => {
-                    report.failed.push(BulkFailure { index, id, error });
-                    if on_error == OnError::Stop {
-                        break;
-                    }
+        let stopped = AtomicBool::new(false);
+        let inserts = rows.map(|(index, record)| {
+            let stopped = &stopped;
+            async move {
+                if stopped.load(Ordering::Relaxed) {
+                    return None;
                 }
+                let id = record.get("id").and_then(Value::as_str).map(str::to_owned);
+                let result = self.insert(record).await;
+                stopped.fetch_or(result.is_err() && on_error == OnError::Stop, Ordering::Relaxed);
+                Some((index, id, result))
+            }
+        });
+        let mut results = std::pin::pin!(inserts.buffered(self.inner.parallelism));
+        while let Some(result) = results.next().await {
+            match result {
+                None => report.not_begun += 1,
+                Some((_, _, Ok(record))) => report.inserted.push(record),
+                Some((index, id, Err(error))) => report.failed.push(BulkFailure { index, id, error }),
             }
         }
         report

@@ -84,29 +84,32 @@ impl Resource {
         let mut report = DeleteReport::default();
         for batch in ids.chunks(List::MAX_KEYS) {
             let resource = self.inner.resource_for_write(&self.name).await?;
-            let mut unique: Vec<&String> = batch.iter().collect();
+            let mut unique = batch.to_vec();
             unique.sort();
             unique.dedup();
-            let reads = stream::iter(unique).map(|id| async move { Ok::<_, Error>((id, self.load(id).await?)) });
+            let reads = stream::iter(unique).map(|id| async move {
+                let row = self.load(&id).await?;
+                Ok::<_, Error>((id, row))
+            });
             let found: Vec<_> = reads.buffered(self.inner.parallelism).try_collect().await?;
             let (mut record_keys, mut index_keys, mut gone) = (Vec::new(), Vec::new(), Vec::new());
             for (id, row) in found {
                 let Some((_, mut decoded)) = row else {
-                    report.missing.push(id.clone());
+                    report.missing.push(id);
                     continue;
                 };
                 let shown = self.shown(&mut decoded);
-                self.inner.hooks.run(&self.name, HookPoint::BeforeDelete, id, shown).await?;
-                record_keys.push(keys::record(&self.name, id));
+                self.inner.hooks.run(&self.name, HookPoint::BeforeDelete, &id, shown).await?;
+                record_keys.push(keys::record(&self.name, &id));
                 let placed = Placed { attributes: &decoded.attributes, version: &decoded.version };
-                index_keys.extend(IndexPlan::end(&resource, id, placed, decoded.stamp.as_ref())?);
+                index_keys.extend(IndexPlan::end(&resource, &id, placed, decoded.stamp.as_ref())?);
                 gone.push((id, decoded));
             }
             self.inner.delete_plain(&record_keys).await?;
             self.inner.drop_index(&index_keys).await;
             report.deleted += gone.len();
             for (id, decoded) in gone {
-                self.deleted(id, decoded).await?;
+                self.deleted(&id, decoded).await?;
             }
         }
         Ok(report)

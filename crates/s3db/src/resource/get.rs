@@ -8,6 +8,13 @@ use serde_json::{Map, Value};
 use super::{Meta, Record, Resource};
 use crate::error::Result;
 
+/// What of a record is wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Selection<'a> {
+    pub(super) fields: Option<&'a [String]>,
+    pub(super) omit_secrets: bool,
+}
+
 impl Resource {
     /// Reads a record. Costs one request.
     ///
@@ -23,7 +30,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::get`], without `NotFound`.
     pub async fn find(&self, id: &str) -> Result<Option<Record>> {
-        self.find_where(id, None, &|_| true).await
+        self.find_where(id, Selection::default(), &|_| true).await
     }
 
     /// Reads several records side by side, in the order of the ids; `None` for each that does not
@@ -32,7 +39,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::get`], without `NotFound`.
     pub async fn get_many(&self, ids: &[String]) -> Result<Vec<Option<Record>>> {
-        let reads = stream::iter(ids).map(|id| self.find(id));
+        let reads = stream::iter(ids.to_vec()).map(|id| async move { self.find(&id).await });
         reads.buffered(self.inner.parallelism).try_collect().await
     }
 
@@ -48,16 +55,17 @@ impl Resource {
 
     /// Reads a record, with only some fields and only if it passes a test. Secrets that are left out
     /// are not decrypted; the test sees none.
-    pub(super) async fn find_where(&self, id: &str, fields: Option<&[String]>, passes: &(dyn Fn(&Decoded) -> bool + Sync)) -> Result<Option<Record>> {
+    pub(super) async fn find_where(&self, id: &str, selection: Selection<'_>, passes: &(dyn Fn(&Decoded) -> bool + Sync)) -> Result<Option<Record>> {
         let Some((object, mut decoded)) = self.load(id).await? else { return Ok(None) };
         if !passes(&decoded) {
             return Ok(None);
         }
         let meta = Meta::of(&object, &decoded);
-        let wanted = |path: &str| fields.is_none_or(|fields| fields.iter().any(|f| covers(f, path)));
+        let named = |path: &str| selection.fields.is_none_or(|fields| fields.iter().any(|f| covers(f, path)));
+        let wanted = |path: &str| !selection.omit_secrets && named(path);
         let revealed = self.inner.secrets.reveal(&mut decoded, &wanted).await;
         revealed.map_err(|e| e.context(&self.what(id)))?;
-        let attributes = match fields {
+        let attributes = match selection.fields {
             Some(fields) => project(&decoded.attributes, fields),
             None => decoded.attributes,
         };

@@ -103,7 +103,7 @@ pub(super) fn index_key(resource: &catalog::Resource, partition: &Partition, val
 impl Inner {
     /// Puts index keys side by side. Each key is fresh, so a repeated request is harmless.
     pub(super) async fn put_index(&self, keys: &[String]) -> Result<()> {
-        let puts = stream::iter(keys).map(|key| self.put_plain(key, Put::default()));
+        let puts = stream::iter(keys.to_vec()).map(|key| async move { self.put_plain(&key, Put::default()).await });
         puts.buffer_unordered(self.parallelism).try_collect::<Vec<()>>().await?;
         Ok(())
     }

@@ -14,6 +14,7 @@ use s3db_store::List;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::get::Selection;
 use super::{Record, Resource};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -28,6 +29,8 @@ pub struct ListOptions {
     pub partition: Option<(String, Map<String, Value>)>,
     /// Only these fields, as dotted paths; `None` is all.
     pub fields: Option<Vec<String>>,
+    /// Leave secrets out; then no passphrase is needed.
+    pub omit_secrets: bool,
 }
 
 impl ListOptions {
@@ -50,6 +53,13 @@ impl ListOptions {
     pub fn partition(mut self, name: impl Into<String>, values: Value) -> Self {
         let values = values.as_object().cloned().unwrap_or_default();
         self.partition = Some((name.into(), values));
+        self
+    }
+
+    /// Leaves secrets out.
+    #[must_use]
+    pub fn omit_secrets(mut self, omit: bool) -> Self {
+        self.omit_secrets = omit;
         self
     }
 
@@ -133,7 +143,7 @@ impl Resource {
             }
             let rows = stream::iter(batch).map(|id| {
                 let ids = &ids;
-                async move { self.row(&id, ids, options.fields.as_deref()).await }
+                async move { self.row(&id, ids, options).await }
             });
             let rows: Vec<Option<Record>> = rows.buffered(self.inner.parallelism).try_collect().await?;
             items.extend(rows.into_iter().flatten());
@@ -212,8 +222,9 @@ impl Resource {
     }
 
     /// Reads a row and compares it with the partition: a stale key never yields a row.
-    async fn row(&self, id: &str, ids: &Ids<'_>, fields: Option<&[String]>) -> Result<Option<Record>> {
-        self.find_where(id, fields, &|decoded| match &ids.source {
+    async fn row(&self, id: &str, ids: &Ids<'_>, options: &ListOptions) -> Result<Option<Record>> {
+        let selection = Selection { fields: options.fields.as_deref(), omit_secrets: options.omit_secrets };
+        self.find_where(id, selection, &|decoded| match &ids.source {
             Source::Records => true,
             Source::Index(partition, wanted) | Source::Scan(partition, wanted) => {
                 let found = partition.values(&decoded.attributes, &decoded.version);

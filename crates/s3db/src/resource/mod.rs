@@ -10,6 +10,7 @@ mod insert;
 mod list;
 mod reindex;
 mod record;
+mod rotate;
 mod update;
 mod upsert;
 mod write;
@@ -32,6 +33,7 @@ pub(crate) use index::Markers;
 pub use list::{ListOptions, NumberedPage, Page};
 pub use record::{Meta, Record};
 pub use reindex::ReindexReport;
+pub use rotate::RotateReport;
 pub use update::UpdateOptions;
 
 /// A handle on a resource. Cheap to clone.

@@ -155,7 +155,7 @@ impl Resource {
             return Err(error);
         }
         let outcome = if content.is_some() {
-            self.replace_headers(id, base, &prepared).await
+            self.replace_headers(id, &base.object.meta.etag, &prepared).await
         } else {
             let based_on = old_stamp.map_or(UNSTAMPED, |s| s.rev.as_str());
             let precondition = Precondition::Matches(base.object.meta.etag.clone());
@@ -183,12 +183,12 @@ impl Resource {
 
     /// A record that holds user content lives in headers: they are replaced by a copy onto itself,
     /// which is conditional on the content alone.
-    async fn replace_headers(&self, id: &str, base: &Base, prepared: &Prepared) -> Result<Outcome> {
+    pub(super) async fn replace_headers(&self, id: &str, etag: &str, prepared: &Prepared) -> Result<Outcome> {
         let key = s3db_format::keys::record(&self.name, id);
         let copy = Copy {
             headers: Some(prepared.put.headers.clone()),
             content_type: prepared.put.content_type.clone(),
-            source: Precondition::Matches(base.object.meta.etag.clone()),
+            source: Precondition::Matches(etag.to_owned()),
         };
         use s3db_store::ErrorKind as Kind;
         match self.inner.store.copy(&key, &key, copy).await {

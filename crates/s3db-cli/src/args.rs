@@ -1,0 +1,320 @@
+//! The arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  s3db init
+  s3db resource create users --attributes '{\"name\": \"string|min:2\", \"country\": \"string|optional\"}' --partition byCountry=country
+  s3db insert users '{\"id\": \"ana\", \"name\": \"Ana\", \"country\": \"BR\"}'
+  s3db list users --partition byCountry --values '{\"country\": \"BR\"}'
+  s3db demo
+
+Exit codes: 0 done, 1 other failure, 2 usage, 3 not found, 4 already exists or conflict, 5 invalid,
+7 store unavailable, 8 integrity. With --json errors are one JSON object on stderr.";
+
+/// A document database that lives in an S3 bucket or a local directory.
+#[derive(Debug, Parser)]
+#[command(name = "s3db", version, about, after_help = EXAMPLES, propagate_version = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Where the database is, such as file:./data
+    #[arg(long, env = "S3DB_URL", global = true, hide_env_values = true)]
+    pub(crate) url: Option<String>,
+    /// The configuration file [default: s3db.toml if it is there]
+    #[arg(long, env = "S3DB_CONFIG", global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How results are printed [default: table on a terminal, else jsonl]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+    /// Short for --output json
+    #[arg(long, global = true, conflicts_with = "output")]
+    pub(crate) json: bool,
+    /// Print no notes and no progress
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more; twice for everything
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Print no colours
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Tables for people
+    Table,
+    /// One JSON document
+    Json,
+    /// One JSON document a line
+    Jsonl,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a commented s3db.toml and create the store
+    Init,
+    /// Show what the database is and holds
+    Status,
+    /// See the database at work in a directory of its own
+    #[command(after_help = "Example:\n  s3db demo\n  s3db demo --dir ./demo-data")]
+    Demo {
+        /// Keep the demo's database in this directory [default: a temporary one, removed at the end]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// List, show, create, reindex and drop resources
+    #[command(subcommand)]
+    Resource(ResourceCommand),
+    /// Insert one record, an array, or JSON lines
+    #[command(after_help = "Examples:\n  s3db insert users '{\"name\": \"Ana\"}'\n  s3db insert users @users.json\n  cat users.jsonl | s3db insert users -\n\nOne record is printed as stored. Several print {\"inserted\": n, \"failed\": [{\"line\", \"id\", \"error\"}]}, exit code 5 if any failed.")]
+    Insert {
+        /// The resource
+        resource: String,
+        /// JSON, @FILE, or - for standard input
+        #[arg(default_value = "-")]
+        data: String,
+        #[command(flatten)]
+        bulk: Bulk,
+    },
+    /// Print records by id
+    #[command(after_help = "Examples:\n  s3db get users ana\n  s3db get users ana ben --json\n\nMissing ids are named on stderr, exit code 3.")]
+    Get {
+        /// The resource
+        resource: String,
+        /// Ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Add _meta {rev, version, size, modified}
+        #[arg(long)]
+        meta: bool,
+    },
+    /// Merge a patch into a record
+    #[command(after_help = "Examples:\n  s3db update users ana '{\"address.city\": \"Recife\"}'\n  s3db update users ana '{\"$unset\": [\"address\"]}'\n  s3db update users ana '{\"n\": 2}' --expected-rev REV     (REV from `s3db get users ana --meta`)")]
+    Update {
+        /// The resource
+        resource: String,
+        /// The record's id
+        id: String,
+        /// JSON, @FILE, or - for standard input
+        patch: String,
+        /// Only if the record is still at this revision; else exit code 4
+        #[arg(long, value_name = "REV")]
+        expected_rev: Option<String>,
+        /// Add _meta {rev, version, size, modified}
+        #[arg(long)]
+        meta: bool,
+    },
+    /// Insert a record, or merge it into the one with its id
+    Upsert {
+        /// The resource
+        resource: String,
+        /// JSON with an id, @FILE, or - for standard input
+        #[arg(default_value = "-")]
+        data: String,
+        /// Add _meta {rev, version, size, modified}
+        #[arg(long)]
+        meta: bool,
+    },
+    /// Delete records by id
+    #[command(after_help = "Prints {\"deleted\": n, \"missing\": [ids]}; exit code 3 if any was missing.")]
+    Delete {
+        /// The resource
+        resource: String,
+        /// Ids
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Only if the record is still at this revision (one id only)
+        #[arg(long, value_name = "REV")]
+        expected_rev: Option<String>,
+    },
+    /// List records in the order of their ids
+    #[command(after_help = "Examples:\n  s3db list users --limit 20\n  s3db list users --limit 20 --after LAST_ID\n  s3db list users --partition byCountry --values '{\"country\": \"BR\"}' --fields name,email")]
+    List {
+        /// The resource
+        resource: String,
+        #[command(flatten)]
+        rows: Rows,
+        /// At most this many rows
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Only rows behind this cursor: the last row's id
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+        /// Only these fields, as dotted paths
+        #[arg(long, value_delimiter = ',', value_name = "A,B")]
+        fields: Option<Vec<String>>,
+        /// Add _meta {rev, version, size, modified}
+        #[arg(long)]
+        meta: bool,
+    },
+    /// Count records
+    Count {
+        /// The resource
+        resource: String,
+        #[command(flatten)]
+        rows: Rows,
+        /// Read the rows of a partition instead of its keys
+        #[arg(long)]
+        exact: bool,
+    },
+    /// Insert the records of a file: JSON lines or a JSON array
+    #[command(after_help = "Example:\n  s3db import users users.jsonl --on-error collect\n\nPrints {\"inserted\": n, \"failed\": [{\"line\", \"id\", \"error\"}]}, exit code 5 if any failed.")]
+    Import {
+        /// The resource
+        resource: String,
+        /// The file, or - for standard input
+        file: String,
+        #[command(flatten)]
+        bulk: Bulk,
+    },
+    /// Print all records as JSON lines
+    #[command(after_help = "Example:\n  s3db export users --with-secrets > users.jsonl\n\nWithout --with-secrets secret fields are left out.")]
+    Export {
+        /// The resource
+        resource: String,
+        /// Include secrets, decrypted
+        #[arg(long)]
+        with_secrets: bool,
+    },
+    /// Copy raw objects from one database into an empty one
+    #[command(after_help = "Examples:\n  s3db copy file:./data file:./copy\n  s3db copy file:./bucket.json file:./data     (a bucket as one JSON file)\n\nPartitions of the copy are scanned until `s3db resource reindex`.")]
+    Copy {
+        /// Where from
+        source: String,
+        /// Where to
+        target: String,
+        /// Only this resource; may be repeated
+        #[arg(long = "resource", value_name = "R")]
+        resources: Vec<String>,
+    },
+    /// Work on secret fields
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  s3db completions bash > /etc/bash_completion.d/s3db")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a directory
+    Man {
+        /// The directory
+        dir: PathBuf,
+    },
+}
+
+/// Work on resources.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ResourceCommand {
+    /// List resources
+    List,
+    /// Show a resource's definition
+    Show {
+        /// The resource
+        name: String,
+    },
+    /// Create a resource; an equal definition is no error
+    #[command(after_help = "Examples:\n  s3db resource create users --attributes '{\"name\": \"string|min:2\", \"password\": \"secret|min:8\"}' --timestamps\n  s3db resource create orders --attributes @orders.json --behavior body-overflow --partition byStatus=status --partition byDay=createdAt:date,region:string|maxlength:2")]
+    Create {
+        /// Its name
+        name: String,
+        /// The attributes as JSON, or @FILE
+        #[arg(long, value_name = "JSON|@FILE")]
+        attributes: String,
+        /// user-managed, enforce-limits, truncate-data, body-overflow or body-only [default: user-managed]
+        #[arg(long, value_name = "B")]
+        behavior: Option<String>,
+        /// Keep createdAt and updatedAt, with a partition by day for each
+        #[arg(long)]
+        timestamps: bool,
+        /// Allow delete_all
+        #[arg(long)]
+        not_paranoid: bool,
+        /// A partition: NAME=FIELD[:RULE][,FIELD[:RULE]…]; may be repeated
+        #[arg(long = "partition", value_name = "NAME=FIELD[:RULE][,…]")]
+        partitions: Vec<String>,
+    },
+    /// Build the partition index of a resource
+    Reindex {
+        /// The resource
+        name: String,
+    },
+    /// Remove a resource with all its records
+    Drop {
+        /// The resource
+        name: String,
+        /// Really
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Work on secrets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Encrypt every secret under another passphrase
+    Rotate {
+        /// A file whose first line is the new passphrase
+        #[arg(long, value_name = "FILE")]
+        new_passphrase_file: PathBuf,
+    },
+}
+
+/// Work on the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check the configuration file
+    Check,
+    /// Show the settings that are in force, secrets masked
+    Show,
+    /// Print the JSON Schema of the configuration file
+    Schema,
+}
+
+/// Options of bulk commands.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Bulk {
+    /// What to do when a row fails
+    #[arg(long, value_enum, default_value = "collect")]
+    pub(crate) on_error: OnError,
+}
+
+/// What to do when a row fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnError {
+    /// Begin no further row
+    Stop,
+    /// Go on; say only how many failed
+    Skip,
+    /// Go on; list what failed
+    Collect,
+}
+
+/// Which rows.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Rows {
+    /// Only rows of this partition
+    #[arg(long, value_name = "NAME", requires = "values")]
+    pub(crate) partition: Option<String>,
+    /// The values of the partition's fields as JSON
+    #[arg(long, value_name = "JSON", requires = "partition")]
+    pub(crate) values: Option<String>,
+}

@@ -1,0 +1,42 @@
+//! `s3db init`
+
+use std::path::Path;
+
+use s3db::config::FILE_NAME;
+
+use crate::context::{Context, Missing};
+use crate::exit;
+use crate::output::Failure;
+
+const TEMPLATE: &str = r#"# Configuration of s3db. Every key is described by `s3db config schema`.
+
+# Where the database is: a directory, relative to this file.
+url = "file:./s3db-data"
+
+# A file whose first line is the passphrase of secret fields.
+# The environment variable S3DB_PASSPHRASE goes before it.
+# passphraseFile = "./s3db.passphrase"
+
+# How results are printed: "table", "json" or "jsonl".
+# Without it: a table on a terminal, JSON lines when piped.
+# output = "table"
+"#;
+
+pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
+    let printer = context.printer()?;
+    let file = Path::new(FILE_NAME);
+    match std::fs::File::create_new(file) {
+        Ok(mut created) => {
+            std::io::Write::write_all(&mut created, TEMPLATE.as_bytes())?;
+            printer.note(&format!("wrote {FILE_NAME}"));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => printer.note(&format!("{FILE_NAME} is there already, it was left as it is")),
+        Err(error) => return Err(Failure::Io { message: format!("cannot write {FILE_NAME}: {error}") }),
+    }
+    context.forget_config();
+    let db = context.connect(Missing::Create).await?;
+    let created = db.initialise().await?;
+    printer.note(&format!("{} {}", if created { "created the database" } else { "the database is there already:" }, db.location()));
+    printer.note("next: s3db resource create users --attributes '{\"name\": \"string\"}'");
+    Ok(exit::DONE)
+}

@@ -1,0 +1,59 @@
+//! The commands, one file each.
+
+mod bulk;
+mod config;
+mod copy;
+mod count;
+mod delete;
+mod demo;
+mod export;
+mod generate;
+mod get;
+mod init;
+mod insert;
+mod list;
+mod resource;
+mod secrets;
+mod status;
+mod update;
+
+use s3db::ListOptions;
+use serde_json::Value;
+
+use crate::args::{Command, Rows};
+use crate::context::Context;
+use crate::input;
+use crate::output::Failure;
+
+/// Runs a command and returns its exit code.
+pub(crate) async fn run(command: Command, context: &mut Context) -> Result<u8, Failure> {
+    match command {
+        Command::Init => init::run(context).await,
+        Command::Status => status::run(context).await,
+        Command::Demo { dir } => demo::run(context, dir).await,
+        Command::Resource(command) => resource::run(context, command).await,
+        Command::Insert { resource, data, bulk } => insert::run(context, &resource, &data, bulk.on_error).await,
+        Command::Get { resource, ids, meta } => get::run(context, &resource, ids, meta).await,
+        Command::Update { resource, id, patch, expected_rev, meta } => update::update(context, &resource, &id, &patch, expected_rev, meta).await,
+        Command::Upsert { resource, data, meta } => update::upsert(context, &resource, &data, meta).await,
+        Command::Delete { resource, ids, expected_rev } => delete::run(context, &resource, ids, expected_rev).await,
+        Command::List { resource, rows, limit, after, fields, meta } => list::run(context, &resource, list::Wanted { rows, limit, after, fields, meta }).await,
+        Command::Count { resource, rows, exact } => count::run(context, &resource, &rows, exact).await,
+        Command::Import { resource, file, bulk } => insert::import(context, &resource, &file, bulk.on_error).await,
+        Command::Export { resource, with_secrets } => export::run(context, &resource, with_secrets).await,
+        Command::Copy { source, target, resources } => copy::run(context, &source, &target, resources).await,
+        Command::Secrets(command) => secrets::run(context, command).await,
+        Command::Config(command) => config::run(context, &command),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Man { dir } => generate::man(&dir),
+    }
+}
+
+/// The partition that `--partition` and `--values` name.
+fn partition_options(rows: &Rows) -> Result<ListOptions, Failure> {
+    let (Some(name), Some(values)) = (&rows.partition, &rows.values) else { return Ok(ListOptions::default()) };
+    match input::json(values, "--values")? {
+        values @ Value::Object(_) => Ok(ListOptions::default().partition(name.clone(), values)),
+        _ => Err(Failure::input("--values is no JSON object", "write the partition's fields, as in '{\"country\": \"BR\"}'")),
+    }
+}

@@ -1,0 +1,37 @@
+//! `s3db status`
+
+use serde_json::json;
+
+use crate::args::Format;
+use crate::context::{Context, Missing};
+use crate::exit;
+use crate::output::Failure;
+use crate::table;
+
+pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
+    let printer = context.printer()?;
+    let status = context.connect(Missing::Refuse).await?.status().await?;
+    if printer.format != Format::Table {
+        printer.one(&json!(status))?;
+        return Ok(exit::DONE);
+    }
+    let yes = |on: bool| if on { "yes" } else { "no" };
+    printer.line(&format!("database          {}", status.url))?;
+    printer.line(&format!("compare-and-swap  {}", yes(status.compare_and_swap)))?;
+    printer.line(&format!("passphrase        {}", if status.passphrase { "given" } else { "not given" }))?;
+    if status.resources.is_empty() {
+        return printer.line("resources         none yet").map(|()| exit::DONE);
+    }
+    let rows = status.resources.iter().map(|r| {
+        let partitions: Vec<String> =
+            r.partitions.iter().map(|p| if p.indexed { p.name.clone() } else { format!("{} (scanned: run reindex)", p.name) }).collect();
+        let note = if r.read_only.is_empty() { String::new() } else { format!("read-only: {}", r.read_only.join("; ")) };
+        vec![r.name.clone(), r.records.to_string(), r.version.clone(), r.behavior.to_owned(), partitions.join(", "), note]
+    });
+    printer.line("")?;
+    printer.line(&table::grid(&["resource", "records", "version", "behavior", "partitions", "note"], rows))?;
+    for name in &status.unusable {
+        printer.note(&format!("the catalog's entry '{name}' is no resource that this program understands"));
+    }
+    Ok(exit::DONE)
+}

@@ -1,0 +1,27 @@
+//! `s3db update` and `s3db upsert`
+
+use s3db::UpdateOptions;
+
+use super::get::shown;
+use crate::context::{Context, Missing};
+use crate::exit;
+use crate::input;
+use crate::output::Failure;
+
+pub(super) async fn update(context: &mut Context, resource: &str, id: &str, patch: &str, expected_rev: Option<String>, meta: bool) -> Result<u8, Failure> {
+    let printer = context.printer()?;
+    let patch = input::json(patch, "the patch")?;
+    let resource = context.connect(Missing::Refuse).await?.resource(resource).await?;
+    let record = resource.update_with(id, patch, &UpdateOptions { expected_rev }).await?;
+    printer.one(&shown(&record, meta))?;
+    Ok(exit::DONE)
+}
+
+pub(super) async fn upsert(context: &mut Context, resource: &str, data: &str, meta: bool) -> Result<u8, Failure> {
+    let printer = context.printer()?;
+    let record = input::json(data, "the record")?;
+    let resource = context.connect(Missing::Refuse).await?.resource(resource).await?;
+    let record = resource.upsert(record).await?;
+    printer.one(&shown(&record, meta))?;
+    Ok(exit::DONE)
+}

@@ -1,0 +1,108 @@
+//! What every command needs: settings, the connection, the printer.
+
+use std::path::PathBuf;
+
+use s3db::config::{Config, Output, read_passphrase};
+use s3db::{Database, DatabaseBuilder};
+
+use crate::args::{Format, Global};
+use crate::output::{Failure, Printer};
+
+/// Whether a directory that is not there is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Make it.
+    Create,
+    /// Refuse.
+    Refuse,
+}
+
+/// The settings of this run.
+pub(crate) struct Context {
+    global: Global,
+    config: Option<Config>,
+}
+
+impl Context {
+    pub(crate) fn new(global: Global) -> Self {
+        Self { global, config: None }
+    }
+
+    /// The configuration file, read once.
+    pub(crate) fn config(&mut self) -> Result<&Config, Failure> {
+        if self.config.is_none() {
+            self.config = Some(Config::load(self.global.config.as_deref())?);
+        }
+        self.config.as_ref().ok_or_else(|| Failure::Io { message: "the configuration was not read".into() })
+    }
+
+    /// Forgets the file, which has just been written.
+    pub(crate) fn forget_config(&mut self) {
+        self.config = None;
+    }
+
+    fn asked_format(&mut self) -> Result<Option<Format>, Failure> {
+        if self.global.json {
+            return Ok(Some(Format::Json));
+        }
+        if self.global.output.is_some() {
+            return Ok(self.global.output);
+        }
+        Ok(self.config()?.settings.output.map(|output| match output {
+            Output::Table => Format::Table,
+            Output::Json => Format::Json,
+            Output::Jsonl => Format::Jsonl,
+        }))
+    }
+
+    pub(crate) fn printer(&mut self) -> Result<Printer, Failure> {
+        let asked = self.asked_format()?;
+        Ok(Printer::new(asked, self.global.quiet, self.global.no_color))
+    }
+
+    pub(crate) fn quiet(&self) -> bool {
+        self.global.quiet
+    }
+
+    /// Whether errors are printed as JSON: where JSON was asked for.
+    pub(crate) fn error_as_json(&mut self) -> bool {
+        let asked = self.asked_format().ok().flatten();
+        matches!(asked, Some(Format::Json | Format::Jsonl))
+    }
+
+    /// Where the database is: argument, environment, file.
+    pub(crate) fn url(&mut self) -> Result<(String, PathBuf), Failure> {
+        if let Some(url) = &self.global.url {
+            return Ok((url.clone(), PathBuf::from(".")));
+        }
+        let config = self.config()?;
+        match &config.settings.url {
+            Some(url) => Ok((url.clone(), config.folder.clone())),
+            None => Err(Failure::usage("no database was named", "run `s3db init` in this folder, or give --url file:./data")),
+        }
+    }
+
+    pub(crate) async fn connect(&mut self, missing: Missing) -> Result<Database, Failure> {
+        let (url, base) = self.url()?;
+        self.connect_to(&url, base, missing).await
+    }
+
+    pub(crate) async fn connect_to(&mut self, url: &str, base: PathBuf, missing: Missing) -> Result<Database, Failure> {
+        let mut builder: DatabaseBuilder = Database::builder(url).base(base).create(missing == Missing::Create);
+        if let Some(passphrase) = self.passphrase()? {
+            builder = builder.passphrase(passphrase);
+        }
+        Ok(builder.connect().await?)
+    }
+
+    /// The passphrase: from the environment or a file, never from an argument.
+    fn passphrase(&mut self) -> Result<Option<String>, Failure> {
+        if let Ok(passphrase) = std::env::var("S3DB_PASSPHRASE") {
+            return Ok(Some(passphrase));
+        }
+        if let Some(path) = std::env::var_os("S3DB_PASSPHRASE_FILE") {
+            return Ok(Some(read_passphrase(&PathBuf::from(path))?));
+        }
+        Ok(self.config()?.passphrase()?)
+    }
+}

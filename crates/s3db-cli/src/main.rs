@@ -1,0 +1,54 @@
+//! The command `s3db`. It holds no rule of its own: arguments in, library, output.
+
+mod args;
+mod command;
+mod context;
+mod input;
+mod output;
+mod progress;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::Cli;
+use context::Context;
+
+/// Exit codes besides those of errors.
+mod exit {
+    /// Everything was done.
+    pub(crate) const DONE: u8 = 0;
+    /// Something was not found.
+    pub(crate) const NOT_FOUND: u8 = 3;
+    /// Some rows of a bulk command failed.
+    pub(crate) const INVALID: u8 = 5;
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(cli.global.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::note(&format!("error: cannot start: {error}"));
+            return ExitCode::from(1);
+        }
+    };
+    let mut context = Context::new(cli.global);
+    let result = runtime.block_on(command::run(cli.command, &mut context));
+    ExitCode::from(match result {
+        Ok(code) => code,
+        Err(failure) => output::report(&failure, context.error_as_json()),
+    })
+}
+
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => "error",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("S3DB_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+}

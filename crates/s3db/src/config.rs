@@ -1,0 +1,148 @@
+//! The configuration file `s3db.toml`.
+//!
+//! Settings are data: this module reads and checks them, and knows nothing of connections. Unknown
+//! keys are errors with a suggestion. Relative paths are taken from the file's folder.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// The name of the file in the working directory.
+pub const FILE_NAME: &str = "s3db.toml";
+
+/// What `s3db.toml` may say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Settings {
+    /// Where the database is: `file:./data`, `memory://name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// A file whose first line is the passphrase of secret fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passphrase_file: Option<PathBuf>,
+    /// How results are printed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Output>,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// Tables for people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON document a line.
+    Jsonl,
+}
+
+/// Settings with the folder that their paths are taken from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The settings.
+    pub settings: Settings,
+    /// The file they come from; `None` if there is none.
+    pub file: Option<PathBuf>,
+    /// The folder of the file, or the working directory.
+    pub folder: PathBuf,
+}
+
+const KEYS: [&str; 3] = ["url", "passphraseFile", "output"];
+/// Documented keys that belong to parts that this version does not have.
+const LATER: [&str; 5] = ["stateMachine", "backup", "scheduler", "jobs", "allowExec"];
+
+impl Config {
+    /// Reads a file, or, without one, `s3db.toml` in the working directory if it is there.
+    ///
+    /// # Errors
+    /// `NotFound` for a named file that is missing; `Invalid` for one that is no TOML or has unknown
+    /// keys, with the line and a suggestion.
+    pub fn load(named: Option<&Path>) -> Result<Self> {
+        let path = named.unwrap_or(Path::new(FILE_NAME));
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+                Ok(Self { settings: Settings::default(), file: None, folder: PathBuf::from(".") })
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::new(ErrorKind::NotFound, format!("there is no configuration file {}", path.display())).guide("check --config, or create one with `s3db init`"))
+            }
+            Err(e) => Err(Error::new(ErrorKind::Unavailable, format!("cannot read {}: {e}", path.display()))),
+        }
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let invalid = |message: String| Error::new(ErrorKind::Invalid, format!("{}: {message}", path.display()));
+        let table: toml::Table = toml::from_str(text).map_err(|e| invalid(e.to_string().trim_end().to_owned()))?;
+        for key in table.keys().filter(|k| !KEYS.contains(&k.as_str())) {
+            if LATER.contains(&key.as_str()) {
+                return Err(invalid(format!("'{key}' is not supported by this version")).guide("remove it, or use a newer s3db"));
+            }
+            let hint = s3db_format::error::did_you_mean(key, KEYS).unwrap_or_else(|| format!("known keys: {}", KEYS.join(", ")));
+            return Err(invalid(format!("the key '{key}' is unknown")).guide(hint));
+        }
+        let settings: Settings = toml::from_str(text).map_err(|e| invalid(e.to_string().trim_end().to_owned()))?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(Self { settings, file: Some(path.to_owned()), folder: folder.to_owned() })
+    }
+
+    /// The passphrase in the file that the settings name.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is empty.
+    pub fn passphrase(&self) -> Result<Option<String>> {
+        let Some(path) = &self.settings.passphrase_file else { return Ok(None) };
+        read_passphrase(&self.folder.join(path)).map(Some)
+    }
+}
+
+/// Reads a passphrase from the first line of a file.
+///
+/// # Errors
+/// `Invalid` if the file cannot be read, or its first line is empty.
+pub fn read_passphrase(path: &Path) -> Result<String> {
+    let invalid = |message: String| Error::new(ErrorKind::Invalid, format!("passphrase file {}: {message}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|e| invalid(e.to_string()))?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(line.to_owned()),
+        _ => Err(invalid("its first line is empty".into()).guide("write the passphrase on the first line")),
+    }
+}
+
+/// The JSON Schema of the file, for editors.
+pub fn schema() -> serde_json::Value {
+    serde_json::to_value(schemars::schema_for!(Settings)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> Error {
+        Config::parse(text, Path::new("s3db.toml")).unwrap_err()
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_a_suggestion() {
+        let error = refusal("ulr = \"file:./data\"");
+        assert_eq!((error.to_string().as_str(), error.guidance()), ("s3db.toml: the key 'ulr' is unknown", Some("did you mean 'url'?")));
+        assert!(refusal("url = 5").to_string().contains("url = 5"));
+        assert!(refusal("output = \"xml\"").to_string().contains("xml"));
+        assert!(refusal("[backup]\n").to_string().contains("not supported by this version"));
+    }
+
+    #[test]
+    fn paths_are_taken_from_the_folder_of_the_file() {
+        let config = Config::parse("url = \"file:./data\"\npassphraseFile = \"key\"", Path::new("/srv/app/s3db.toml")).unwrap();
+        assert_eq!(config.folder, Path::new("/srv/app"));
+        assert!(config.passphrase().unwrap_err().to_string().contains("/srv/app/key"));
+    }
+}
