@@ -1,9 +1,11 @@
 //! Tables for people.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use serde_json::Value;
 
 const MAX_CELL: usize = 60;
+/// A line under the heading and nothing else: easy to read and to copy from.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// A table of JSON objects: a column per member, in the order in which members first appear.
 pub(crate) fn of(rows: &[Value]) -> String {
@@ -22,7 +24,7 @@ pub(crate) fn of(rows: &[Value]) -> String {
 /// A table with these headings.
 pub(crate) fn grid(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic).set_header(columns.to_vec());
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic).set_header(columns.to_vec());
     for row in rows {
         table.add_row(row);
     }

@@ -63,6 +63,14 @@ pub fn to_text(value: &Value) -> String {
     }
 }
 
+/// The text of a value that is to be encrypted: as [`to_text`], numbers without an exponent.
+pub fn secret_text(value: &Value) -> String {
+    match value {
+        Value::Number(n) => format!("{}", as_f64(n)),
+        other => to_text(other),
+    }
+}
+
 /// A JSON number as the double that JavaScript would hold.
 pub fn as_f64(n: &Number) -> f64 {
     n.as_f64().unwrap_or(f64::NAN)

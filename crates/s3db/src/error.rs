@@ -84,6 +84,12 @@ impl Error {
         self
     }
 
+    /// Says something plainer in place of a name that the caller never gave.
+    pub(crate) fn without_name(mut self, name: &str, plain: &str) -> Self {
+        self.message = self.message.replace(name, plain);
+        self
+    }
+
     pub(crate) fn not_found(what: &str, name: &str) -> Self {
         Self::new(ErrorKind::NotFound, format!("{what} '{name}' does not exist"))
     }

@@ -56,7 +56,7 @@ impl Location {
     /// ```
     /// use s3db::{Location, Bucket};
     /// let at = Location::parse("file:./data", std::path::Path::new("/srv")).unwrap();
-    /// assert_eq!(at, Location::Directory("/srv/./data".into()));
+    /// assert_eq!(at, Location::Directory("/srv/data".into()));
     /// assert!(Location::parse("ftp://x/y", std::path::Path::new(".")).is_err());
     /// ```
     pub fn parse(text: &str, base: &Path) -> Result<Self> {
@@ -101,7 +101,9 @@ fn directory(text: &str, rest: &str, base: &Path) -> Result<Location> {
     if path.is_empty() {
         return Err(invalid(text, "it names no directory").guide("write file:./data"));
     }
-    Ok(Location::Directory(base.join(path.as_ref())))
+    let plain: PathBuf = base.join(path.as_ref()).components().collect();
+    let below: PathBuf = plain.components().filter(|c| !matches!(c, std::path::Component::CurDir)).collect();
+    Ok(Location::Directory(if below.as_os_str().is_empty() { plain } else { below }))
 }
 
 fn memory(text: &str, rest: &str) -> Result<Location> {

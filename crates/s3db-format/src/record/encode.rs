@@ -18,6 +18,8 @@ use crate::schema::{Attribute, MappedPath};
 use crate::value::Codec;
 
 const JSON_TYPE: &str = "application/json";
+/// What the header that says that values continue in the body takes.
+const OVERFLOW: usize = "_overflow".len() + "true".len();
 
 /// Lays a record out as an object.
 ///
@@ -154,7 +156,8 @@ impl<'a> Layout<'a> {
     }
 
     fn size(&self, version: &Version) -> usize {
-        fixed_size(version) + self.headers.iter().map(Field::header_size).sum::<usize>()
+        let flag = if self.body.is_empty() { 0 } else { OVERFLOW };
+        fixed_size(version) + flag + self.headers.iter().map(Field::header_size).sum::<usize>()
     }
 
     fn arrange(mut self, version: &Version) -> Result<Self, FormatError> {
@@ -194,7 +197,7 @@ impl<'a> Layout<'a> {
     fn overflow(&mut self, version: &Version, limit: usize) {
         let mut fields = std::mem::take(&mut self.headers);
         fields.sort_by_key(Field::header_size);
-        let mut size = fixed_size(version) + "_overflow".len() + "true".len();
+        let mut size = fixed_size(version) + OVERFLOW;
         for field in fields {
             size += field.header_size();
             if size <= limit { self.headers.push(field) } else { self.body.push(field) }

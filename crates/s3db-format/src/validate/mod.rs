@@ -239,6 +239,18 @@ fn depth(value: &Value) -> usize {
 }
 
 fn type_failure(word: &'static str, value: &Value) -> Failure {
-    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) && !word.starts_with("uuid") && !word.starts_with("url") { "an" } else { "a" };
-    Failure::new("type", format!("must be {article} {word}")).expected(json!(word)).actual(value.clone())
+    let sentence = match word {
+        "array" => "must be a list",
+        "object" => "must be an object",
+        "email" => "must be an e-mail address",
+        "url" => "must be a URL such as https://example.org",
+        "uuid" => "must be a UUID",
+        "mac" => "must be a MAC address",
+        "luhn" => "must be a number with a right check digit",
+        "currency" => "must be an amount of money such as 1,234.50",
+        "boolean" => "must be true or false",
+        "number" | "secretNumber" => "must be a number",
+        _ => "must be a text",
+    };
+    Failure::new("type", sentence).expected(json!(word)).actual(value.clone())
 }

@@ -33,8 +33,10 @@ impl Resource {
         let mut attributes = object(record)?;
         let resource = self.inner.resource_for_write(&self.name).await?;
         let version = resource.current();
-        let id = match attributes.shift_remove("id") {
-            None | Some(Value::Null) => make_id(&*self.inner.entropy, version.id_size),
+        let given = attributes.shift_remove("id").filter(|id| !id.is_null());
+        let made = given.is_none();
+        let id = match given {
+            None => make_id(&*self.inner.entropy, version.id_size),
             Some(given) => given_id(given)?,
         };
         keys::check_id(&id)?;
@@ -45,7 +47,7 @@ impl Resource {
             attributes.insert("createdAt".into(), json!(now));
             attributes.insert("updatedAt".into(), json!(now));
         }
-        let attributes = self.check(version, &id, attributes, Mode::Insert, &|_| false)?;
+        let attributes = self.check(version, &id, attributes, Mode::Insert, &|_| false).map_err(|e| if made { e.without_name(&self.what(&id), &format!("the record for resource '{}'", self.name)) } else { e })?;
         let mut stamp = Stamp::first(self.inner.ulid());
         let plan = IndexPlan::new(&resource, &id, None, Placed { attributes: &attributes, version: &version.name }, &mut stamp)?;
         let source = Source { id: &id, attributes, stamp: &stamp, kept_secrets: Default::default(), content: None };

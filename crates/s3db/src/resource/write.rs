@@ -85,7 +85,7 @@ impl Resource {
             let value = s3db_format::partition::get_path(&source.attributes, path);
             let Some(value) = value.filter(|v| !v.is_null()) else { continue };
             if !sealed.contains_key(path) {
-                let ciphertext = self.inner.secrets.seal(path, &s3db_format::js::to_text(value)).await?;
+                let ciphertext = self.inner.secrets.seal(path, &s3db_format::js::secret_text(value)).await?;
                 sealed.insert(path.to_owned(), ciphertext);
             }
         }
