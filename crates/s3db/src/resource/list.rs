@@ -4,6 +4,7 @@
 //! is not known to be complete is answered by reading all rows, with a warning: answers are always
 //! right.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -135,12 +136,17 @@ impl Resource {
         let mut ids = Ids::new(self, source, options.after.clone());
         let limit = options.limit.unwrap_or(usize::MAX);
         let mut items = Vec::new();
+        let mut known = VecDeque::new();
         while items.len() < limit {
-            let wanted = (limit - items.len()).saturating_add(1);
-            let batch = ids.next_batch(wanted).await?;
-            if batch.is_empty() {
+            let wanted = limit - items.len();
+            if known.is_empty() {
+                // One id more than is wanted says whether there is a next page, without reading it.
+                known.extend(ids.next_batch(wanted.saturating_add(1)).await?);
+            }
+            if known.is_empty() {
                 break;
             }
+            let batch: Vec<String> = known.drain(..wanted.min(known.len())).collect();
             let rows = stream::iter(batch).map(|id| {
                 let ids = &ids;
                 async move { self.row(&id, ids, options).await }
@@ -148,8 +154,7 @@ impl Resource {
             let rows: Vec<Option<Record>> = rows.buffered(self.inner.parallelism).try_collect().await?;
             items.extend(rows.into_iter().flatten());
         }
-        let more = items.len() > limit;
-        items.truncate(limit);
+        let more = !known.is_empty() || ids.has_more();
         let next = items.last().filter(|_| more).map(|r| r.id.clone());
         Ok(Page { items, next, warnings })
     }
@@ -250,6 +255,14 @@ impl<'a> Ids<'a> {
             Source::Index(partition, values) if values.len() == partition.fields().len() => self.next_page(wanted).await,
             Source::Index(..) => self.next_sorted(wanted).await,
             Source::Records | Source::Scan(..) => self.next_page(wanted).await,
+        }
+    }
+
+    /// Whether there may be ids behind those that were returned.
+    fn has_more(&self) -> bool {
+        match &self.sorted {
+            Some(rest) => rest.len() > 0,
+            None => !self.done,
         }
     }
 

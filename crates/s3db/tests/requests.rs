@@ -1,0 +1,253 @@
+//! The golden request table: what each operation costs, and how many rounds it waits for.
+//!
+//! `docs/requests.md` is generated from here: `S3DB_UPDATE=1 cargo test -p s3db --test requests`.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use s3db::store::memory::Memory;
+use s3db::store::meter::{Counters, Counts, Meter};
+use s3db::store::{Capabilities, Copy, List, Object, ObjectMeta, Page, Precondition, Put, Result as StoreResult, Store};
+use s3db::{Database, ListOptions, OnError, Resource, ResourceDefinition, UpdateOptions};
+use serde_json::json;
+
+/// A store whose every request takes one second of a clock that stands still otherwise: the time
+/// that an operation takes is the number of its rounds.
+#[derive(Debug)]
+struct Slow(Arc<dyn Store>);
+
+#[expect(clippy::disallowed_methods, reason = "the runtime's clock is paused: this counts rounds and waits for nothing")]
+async fn second() {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
+
+#[async_trait::async_trait]
+impl Store for Slow {
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> StoreResult<Object> {
+        second().await;
+        self.0.get(key, range).await
+    }
+    async fn head(&self, key: &str) -> StoreResult<ObjectMeta> {
+        second().await;
+        self.0.head(key).await
+    }
+    async fn put(&self, key: &str, put: Put, precondition: Precondition) -> StoreResult<String> {
+        second().await;
+        self.0.put(key, put, precondition).await
+    }
+    async fn delete(&self, key: &str, precondition: Precondition) -> StoreResult<()> {
+        second().await;
+        self.0.delete(key, precondition).await
+    }
+    async fn delete_many(&self, keys: &[String]) -> StoreResult<()> {
+        second().await;
+        self.0.delete_many(keys).await
+    }
+    async fn list(&self, list: List) -> StoreResult<Page> {
+        second().await;
+        self.0.list(list).await
+    }
+    async fn copy(&self, from: &str, to: &str, copy: Copy) -> StoreResult<String> {
+        second().await;
+        self.0.copy(from, to, copy).await
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+    fn now_ms(&self) -> i64 {
+        self.0.now_ms()
+    }
+    fn location(&self) -> String {
+        self.0.location()
+    }
+}
+
+struct Bench {
+    store: Arc<dyn Store>,
+    counters: Arc<Counters>,
+    table: String,
+}
+
+/// The most that an operation may cost, by the contract.
+struct Most {
+    requests: u64,
+    rounds: u64,
+}
+
+type Start = (Counts, tokio::time::Instant);
+
+impl Bench {
+    fn new() -> Self {
+        let meter = Meter::new(Arc::new(Slow(Arc::new(Memory::new()))));
+        let counters = meter.counters();
+        Self { store: Arc::new(meter), counters, table: String::new() }
+    }
+
+    async fn connect(&self) -> Database {
+        Database::builder("memory://").store(Arc::clone(&self.store)).connect().await.unwrap()
+    }
+
+    fn start(&self) -> Start {
+        (self.counters.read(), tokio::time::Instant::now())
+    }
+
+    fn row(&mut self, operation: &str, peer: &str, most: Most, (before, at): Start) {
+        let c = self.counters.read() - before;
+        let rounds = at.elapsed().as_secs();
+        let counts = [c.get, c.head, c.put, c.delete, c.list, c.copy].map(|n| n.to_string()).join(" | ");
+        writeln!(self.table, "| {operation} | {counts} | **{}** | {rounds} | {peer} |", c.total()).unwrap();
+        assert!(c.total() <= most.requests, "{operation}: {} requests, at most {} are allowed", c.total(), most.requests);
+        assert!(rounds <= most.rounds, "{operation}: {rounds} rounds, at most {} are allowed", most.rounds);
+    }
+}
+
+fn at_most(requests: u64, rounds: u64) -> Most {
+    Most { requests, rounds }
+}
+
+async fn fill(r: &Resource, rows: usize) {
+    let rows = (0..rows).map(|i| json!({"id": format!("r{i:05}"), "s": if i % 10 == 0 { "ten" } else { "other" }})).collect();
+    assert_eq!(r.insert_many(rows, OnError::Stop).await.failed.len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_operation_costs_what_the_table_says() {
+    let mut b = Bench::new();
+    let db = b.connect().await;
+    let flat = db.create_resource(ResourceDefinition::new("flat").attribute("s", "string").attribute("n", "number|optional")).await.unwrap();
+    let parts = ResourceDefinition::new("parts").attribute("s", "string").attribute("n", "number|optional").attribute("t", "string|optional");
+    let parts = db.create_resource(parts.partition("byS", [("s", "string")]).partition("byT", [("t", "string")])).await.unwrap();
+
+    let t = b.start();
+    b.connect().await;
+    b.row("connect to an existing database", "2", at_most(1, 1), t);
+
+    let t = b.start();
+    flat.insert(json!({"id": "x", "s": "a"})).await.unwrap();
+    b.row("insert, P = 0", "3", at_most(1, 2), t);
+    let t = b.start();
+    parts.insert(json!({"id": "x", "s": "a", "t": "b"})).await.unwrap();
+    b.row("insert, P = 2", "5", at_most(3, 2), t);
+
+    let t = b.start();
+    flat.get("x").await.unwrap();
+    b.row("get", "1; 2 with a body", at_most(1, 1), t);
+    let t = b.start();
+    flat.exists("x").await.unwrap();
+    b.row("exists", "1", at_most(1, 1), t);
+
+    let t = b.start();
+    let row = flat.update("x", json!({"n": 1})).await.unwrap();
+    b.row("update, P = 0", "3–4", at_most(2, 2), t);
+    let t = b.start();
+    flat.update_with("x", json!({"n": 2}), &UpdateOptions { expected_rev: Some(row.meta.rev) }).await.unwrap();
+    b.row("update with `expected_rev`", "–", at_most(2, 2), t);
+    let t = b.start();
+    parts.update("x", json!({"n": 1})).await.unwrap();
+    b.row("update, P = 2, none moved", "3 + P + P·⌈M/1000⌉", at_most(2, 2), t);
+    let t = b.start();
+    parts.update("x", json!({"s": "b"})).await.unwrap();
+    b.row("update, 1 of 2 partitions moved", "the same + 1", at_most(4, 4), t);
+    let t = b.start();
+    parts.update("x", json!({"s": "c", "t": "d"})).await.unwrap();
+    b.row("update, 2 of 2 partitions moved", "the same + 2", at_most(6, 4), t);
+
+    let t = b.start();
+    flat.upsert(json!({"id": "x", "s": "b"})).await.unwrap();
+    b.row("upsert of a record that is there, P = 0", "4–5", at_most(2, 2), t);
+    let t = b.start();
+    flat.upsert(json!({"id": "y", "s": "b"})).await.unwrap();
+    b.row("upsert of a new record, P = 0", "4–5", at_most(2, 2), t);
+
+    let t = b.start();
+    flat.set_content("x", "bytes", "text/plain").await.unwrap();
+    b.row("set_content", "3", at_most(2, 2), t);
+    let t = b.start();
+    flat.content("x").await.unwrap();
+    b.row("content", "1", at_most(1, 1), t);
+
+    let t = b.start();
+    flat.delete("x").await.unwrap();
+    b.row("delete, P = 0", "2", at_most(2, 2), t);
+    let t = b.start();
+    parts.delete("x").await.unwrap();
+    b.row("delete, P = 2", "3 + P", at_most(3, 3), t);
+    flat.delete("y").await.unwrap();
+
+    let t = b.start();
+    fill(&flat, 100).await;
+    b.row("insert_many of 100, P = 0", "300, 42 rounds", at_most(100, 4), t);
+    let t = b.start();
+    fill(&parts, 100).await;
+    b.row("insert_many of 100, P = 1", "400, 42 rounds", at_most(200, 4), t);
+
+    let t = b.start();
+    flat.list(&ListOptions::default()).await.unwrap();
+    b.row("list of 100", "101, 11 rounds", at_most(101, 3), t);
+    let t = b.start();
+    flat.list(&ListOptions::default().limit(10)).await.unwrap();
+    b.row("list, limit 10 of 100", "11", at_most(11, 2), t);
+    let of = ListOptions::default().partition("byS", json!({"s": "ten"}));
+    parts.list(&of).await.unwrap();
+    let t = b.start();
+    parts.list(&of).await.unwrap();
+    b.row("list of a partition with 10 rows", "⌈M/1000⌉ + 20", at_most(21, 2), t);
+    let t = b.start();
+    flat.count().await.unwrap();
+    b.row("count of 100", "1", at_most(1, 1), t);
+    let t = b.start();
+    parts.count_with(&of, false).await.unwrap();
+    b.row("count of a partition", "1", at_most(1, 1), t);
+
+    let ids: Vec<String> = (0..100).map(|i| format!("r{i:05}")).collect();
+    let t = b.start();
+    flat.delete_many(&ids).await.unwrap();
+    b.row("delete_many of 100, P = 0", "101", at_most(101, 3), t);
+    let t = b.start();
+    parts.delete_many(&ids).await.unwrap();
+    b.row("delete_many of 100, P = 1", "101, and leaves references behind", at_most(102, 4), t);
+
+    fill(&flat, 2500).await;
+    let t = b.start();
+    flat.count().await.unwrap();
+    b.row("count of 2,500", "3", at_most(3, 3), t);
+    let t = b.start();
+    flat.list_ids(&ListOptions::default()).await.unwrap();
+    b.row("list_ids of 2,500", "3", at_most(3, 3), t);
+    let t = b.start();
+    flat.list(&ListOptions::default()).await.unwrap();
+    b.row("list of 2,500", "2,503, 253 rounds", at_most(2503, 44), t);
+
+    compare(&b.table);
+}
+
+fn compare(table: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/requests.md");
+    let page = format!("{HEAD}{table}");
+    if std::env::var_os("S3DB_UPDATE").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(page, stored, "docs/requests.md is out of date: run this test with S3DB_UPDATE=1 and look at the difference");
+}
+
+const HEAD: &str = "\
+# Requests per operation
+
+Requests are money and time, so their number is part of the contract. This table is generated by
+`crates/s3db/tests/requests.rs`, which measures every operation on a metered store and fails if one
+costs more than it may. *Rounds* is the longest chain of requests that wait for each other: on a
+store that answers in 20 ms an operation of two rounds takes about 40 ms.
+
+P is the number of partitions that have a place for the record, M the keys of a partition. The last
+column is what s3db.js 9.2.0 was measured to send for the same work.
+
+Once a minute a writer reads the catalog again (1 GET), and a reader of a partition its marker
+(1 GET). An operation that loses a race costs its requests once more for each time it lost.
+
+| operation | GET | HEAD | PUT | DELETE | LIST | COPY | total | rounds | s3db.js 9.2.0 |
+|---|---|---|---|---|---|---|---|---|---|
+";
