@@ -32,7 +32,7 @@ def prune(value):
     return value
 
 
-records = differences = 0
+records = differences = beyond = 0
 for line in open(sys.argv[2], encoding="utf-8"):
     dump = json.loads(line)
     entry = dump["entry"]
@@ -42,6 +42,9 @@ for line in open(sys.argv[2], encoding="utf-8"):
         differences += 1
         print("hash", dump["seed"])
     for row in dump["rows"]:
+        if version["behavior"] == "body-only" and "_map" not in row["headers"]:
+            beyond += 1  # its map is larger than S3 allows, so s3db.js could not hold the record at all
+            continue
         records += 1
         stored = {"metadata": row["headers"], "body": base64.b64decode(row["body_base64"]), "ct": row["content_type"]}
         try:
@@ -50,12 +53,12 @@ for line in open(sys.argv[2], encoding="utf-8"):
             got = repr(error)
         if not same(got, row["written"]):
             differences += 1
-            if differences <= 20:
+            if differences <= 5:
                 print("seed", dump["seed"], version["behavior"])
                 fields = row["written"] if isinstance(got, dict) else {}
                 for name in sorted(set(fields) | set(got if isinstance(got, dict) else {})):
                     a, b = fields.get(name), got.get(name)
                     if not same(a, b):
                         print("  ", name, version["attributes"].get(name), "written", repr(a)[:200], "read", repr(b)[:200])
-print(f"{records} records, {differences} differences")
+print(f"{records} records, {differences} differences ({beyond} more are beyond what s3db.js can hold)")
 sys.exit(differences > 0)

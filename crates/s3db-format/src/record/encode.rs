@@ -283,7 +283,8 @@ fn body_only<'a>(version: &Version, draft: &Draft<'_>, fields: Vec<Field<'a>>) -
         }
     }
     let map: Map<String, Value> = version.schema.paths().iter().map(|m| (m.path.clone(), json!(m.key))).collect();
-    let map = header::encode(&Value::Object(map).to_string());
+    // Escaped to ASCII the map needs no encoding of its own, which would triple its size.
+    let map = header::encode(&ascii_json(&Value::Object(map)));
     let stamp: usize = draft.stamp.headers().iter().map(|(n, v)| n.len() + v.len()).sum();
     layout.encoded.headers.insert("_v".into(), version.name.clone());
     // Without the map s3db.js cannot read the record; with one that S3 refuses nobody could write it.
@@ -291,6 +292,18 @@ fn body_only<'a>(version: &Version, draft: &Draft<'_>, fields: Vec<Field<'a>>) -
         layout.encoded.headers.insert("_map".into(), map);
     }
     layout
+}
+
+/// JSON text whose characters beyond ASCII are written as `\u` escapes.
+fn ascii_json(value: &Value) -> String {
+    let mut text = String::new();
+    for unit in value.to_string().encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(byte) if byte.is_ascii() && byte != 0x7f => text.push(char::from(byte)),
+            _ => text.push_str(&format!("\\u{unit:04x}")),
+        }
+    }
+    text
 }
 
 fn with_content(version: &Version, draft: &Draft<'_>, fields: Vec<Field<'_>>, content: Content<'_>) -> Result<Encoded, FormatError> {

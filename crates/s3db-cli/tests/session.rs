@@ -1,0 +1,238 @@
+//! The command line as a user sees it: stdout, stderr and exit code under snapshot.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+struct Session {
+    folder: tempfile::TempDir,
+    passphrase: Option<&'static str>,
+    transcript: String,
+}
+
+impl Session {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), passphrase: Some("snapshot passphrase"), transcript: String::new() }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_s3db"));
+        command.current_dir(self.path()).args(arguments).stdin(Stdio::null()).env_clear();
+        if let Some(passphrase) = self.passphrase {
+            command.env("S3DB_PASSPHRASE", passphrase);
+        }
+        command
+    }
+
+    /// Runs a command and adds it to the transcript.
+    fn run(&mut self, arguments: &[&str]) -> &mut Self {
+        let output = self.command(arguments).output().unwrap();
+        let quoted: Vec<String> = arguments.iter().map(|a| if a.contains([' ', '{', '"']) { format!("'{a}'") } else { (*a).to_owned() }).collect();
+        writeln!(self.transcript, "$ s3db {}", quoted.join(" ")).unwrap();
+        self.transcript.push_str(&String::from_utf8_lossy(&output.stdout));
+        for line in String::from_utf8_lossy(&output.stderr).lines() {
+            writeln!(self.transcript, "! {line}").unwrap();
+        }
+        match output.status.code() {
+            Some(0) => {}
+            code => writeln!(self.transcript, "[exit {}]", code.map_or("killed".to_owned(), |c| c.to_string())).unwrap(),
+        }
+        self.transcript.push('\n');
+        self
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path().join(name), text).unwrap();
+    }
+
+    /// The transcript without what differs from run to run.
+    fn finish(&self) -> String {
+        let mut text = self.transcript.replace(&self.path().display().to_string(), "[folder]");
+        for (pattern, plain) in [
+            (r#""rev":"[^"]+""#, r#""rev":"[rev]""#),
+            (r#""modified":"[^"]+""#, r#""modified":"[time]""#),
+            (r"revision [0-9A-Z]{26}-[0-9a-f]+", "revision [rev]"),
+            (r#""found":"[0-9A-Z]{26}-[0-9a-f]+""#, r#""found":"[rev]""#),
+            (r#""id":"[A-Za-z0-9_-]{22}""#, r#""id":"[made id]""#),
+        ] {
+            text = regex::Regex::new(pattern).unwrap().replace_all(&text, plain).into_owned();
+        }
+        text
+    }
+}
+
+const USERS: &str = r#"{"name": "string|min:2", "email": "email|optional", "country": "string|optional", "password": "secret|min:8|optional"}"#;
+
+fn with_users() -> Session {
+    let mut session = Session::new();
+    session.run(&["init", "--quiet"]).run(&["resource", "create", "users", "--attributes", USERS, "--partition", "byCountry=country", "--quiet", "--output", "table"]);
+    assert_eq!(session.transcript.matches("[exit").count(), 0, "{}", session.transcript);
+    session.transcript.clear();
+    session
+}
+
+#[test]
+fn the_first_five_minutes() {
+    let mut s = Session::new();
+    s.run(&["list", "users"])
+        .run(&["init"])
+        .run(&["init"])
+        .run(&["status", "--output", "table"])
+        .run(&["resource", "create", "users", "--attributes", USERS, "--partition", "byCountry=country", "--output", "table"])
+        .run(&["insert", "users", r#"{"id": "ana", "name": "Ana", "country": "BR", "password": "ana-s3cret"}"#])
+        .run(&["insert", "users", r#"[{"id": "ben", "name": "Ben", "country": "DE"}, {"id": "chi", "name": "千尋", "country": "JP"}]"#])
+        .run(&["list", "users", "--output", "table"])
+        .run(&["list", "users", "--partition", "byCountry", "--values", r#"{"country": "BR"}"#, "--fields", "name,country", "--json"])
+        .run(&["list", "users", "--limit", "2"])
+        .run(&["list", "users", "--limit", "2", "--after", "ben"])
+        .run(&["get", "users", "ana"])
+        .run(&["get", "users", "ana", "nobody", "ben", "--fields"])
+        .run(&["get", "users", "ana", "nobody", "ben"])
+        .run(&["update", "users", "ana", r#"{"country": "PT"}"#])
+        .run(&["upsert", "users", r#"{"id": "dora", "name": "Dora"}"#])
+        .run(&["count", "users"])
+        .run(&["count", "users", "--json"])
+        .run(&["delete", "users", "ben", "nobody"])
+        .run(&["export", "users"])
+        .run(&["export", "users", "--with-secrets"])
+        .run(&["resource", "list", "--output", "table"])
+        .run(&["resource", "show", "users", "--json"])
+        .run(&["resource", "drop", "users"])
+        .run(&["status", "--output", "table"])
+        .run(&["resource", "drop", "users", "--yes"]);
+    insta::assert_snapshot!(s.finish());
+}
+
+#[test]
+fn errors_name_the_thing_and_the_way_out() {
+    let mut s = with_users();
+    s.run(&["insert", "users", r#"{"name": "A", "emial": "x", "email": "nowhere"}"#])
+        .run(&["insert", "users", r#"{"name": "A"}"#, "--json"])
+        .run(&["insert", "users", "{name: Ana}"])
+        .run(&["insert", "users", r#""just text""#])
+        .run(&["insert", "users", "@missing.json"])
+        .run(&["insert", "user", r#"{"name": "Ana"}"#])
+        .run(&["insert", "users", r#"{"id": "a/b", "name": "Ana"}"#])
+        .run(&["insert", "users", r#"{"id": "x", "name": "Ana"}"#])
+        .run(&["insert", "users", r#"{"id": "x", "name": "Ana"}"#])
+        .run(&["get", "users", "nobody"])
+        .run(&["update", "users", "x", r#"{"name": "Eva"}"#, "--expected-rev", "01HZZZZZZZZZZZZZZZZZZZZZZ0-1"])
+        .run(&["update", "users", "x", r#"{"id": "y"}"#])
+        .run(&["list", "users", "--partition", "byCuntry", "--values", "{}"])
+        .run(&["list", "users", "--partition", "byCountry", "--values", r#"{"land": "BR"}"#])
+        .run(&["resource", "create", "users", "--attributes", r#"{"name": "string"}"#])
+        .run(&["resource", "create", "x", "--attributes", r#"{"a": "strin", "b": "string|min:abc", "c": "string|pattern:(", "d": {}, "e": "string|secrt"}"#])
+        .run(&["resource", "create", "x", "--attributes", r#"{"a": "string"}"#, "--behavior", "body-onyl"])
+        .run(&["resource", "create", "x", "--attributes", r#"{"a": "string"}"#, "--partition", "byB=b"])
+        .run(&["--url", "ftp://host/x", "status"])
+        .run(&["--url", "file:./nowhere", "status"])
+        .run(&["--url", "file:./data?regoin=x", "status"])
+        .run(&["--url", "s3://KEY:SECRET@bucket?regoin=x", "status"])
+        .run(&["--url", "data", "status"]);
+    s.passphrase = None;
+    s.run(&["insert", "users", r#"{"name": "Ana", "password": "12345678"}"#]);
+    insta::assert_snapshot!(s.finish());
+}
+
+#[test]
+fn an_import_says_what_became_of_each_line() {
+    let mut s = with_users();
+    s.write("users.jsonl", "{\"id\": \"a\", \"name\": \"Ana\"}\n{\"id\": \"b\", \"name\": \"Ben\"\n\n{\"id\": \"a\", \"name\": \"Again\"}\n{\"id\": \"c\", \"name\": \"C\"}\n{\"id\": \"d\", \"name\": \"Dora\"}\n");
+    s.run(&["import", "users", "users.jsonl"]).run(&["list", "users"]);
+    s.run(&["import", "users", "users.jsonl", "--on-error", "stop"]).run(&["import", "users", "users.jsonl", "--on-error", "skip"]);
+    s.write("array.json", "[{\"id\": \"e\", \"name\": \"Eva\"}, 5]");
+    s.run(&["import", "users", "array.json"]).run(&["import", "users", "nowhere.jsonl"]);
+    s.write("one.json", "{\n  \"id\": \"f\",\n  \"name\": \"Franz\"\n}\n");
+    s.run(&["insert", "users", "@one.json"]);
+    insta::assert_snapshot!(s.finish());
+}
+
+#[test]
+fn the_configuration_is_checked_and_shown() {
+    let mut s = Session::new();
+    s.run(&["config", "check"]).run(&["config", "show"]);
+    s.write("s3db.toml", "ulr = \"file:./data\"\n");
+    s.run(&["config", "check"]).run(&["list", "users"]);
+    s.write("s3db.toml", "url = \"s3://KEY:SECRET@bucket/prefix\"\npassphraseFile = \"missing\"\n");
+    s.run(&["config", "show"]).run(&["status"]);
+    s.passphrase = None;
+    s.run(&["config", "check"]);
+    s.write("s3db.toml", "[backup]\ncompression = \"zstd\"\n");
+    s.run(&["config", "check"]).run(&["--config", "other.toml", "config", "check"]);
+    insta::assert_snapshot!(s.finish());
+}
+
+#[test]
+fn secrets_are_rotated_and_a_wrong_passphrase_is_told() {
+    let mut s = with_users();
+    s.run(&["insert", "users", r#"{"id": "ana", "name": "Ana", "password": "ana-s3cret"}"#]);
+    s.write("new", "the new one\n");
+    s.passphrase = Some("wrong");
+    s.run(&["get", "users", "ana"]).run(&["list", "users", "--fields", "name"]);
+    s.passphrase = Some("snapshot passphrase");
+    s.run(&["secrets", "rotate", "--new-passphrase-file", "new"]).run(&["get", "users", "ana"]);
+    s.passphrase = Some("the new one");
+    s.run(&["get", "users", "ana"]);
+    insta::assert_snapshot!(s.finish());
+}
+
+#[test]
+fn a_golden_bucket_becomes_a_store_by_copy() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden");
+    let mut s = Session::new();
+    for name in ["05-partitions.json", "12-plugins.json"] {
+        std::fs::copy(golden.join(name), s.path().join(name)).unwrap();
+    }
+    s.run(&["copy", "file:./05-partitions.json", "file:./data"])
+        .run(&["copy", "file:./05-partitions.json", "file:./data"])
+        .run(&["--url", "file:./data", "status", "--output", "table"])
+        .run(&["--url", "file:./data", "list", "orders", "--partition", "byRegion", "--values", r#"{"region": "US"}"#])
+        .run(&["--url", "file:./data", "resource", "reindex", "orders"])
+        .run(&["--url", "file:./data", "list", "orders", "--partition", "byRegion", "--values", r#"{"region": "US"}"#])
+        .run(&["--url", "file:./data", "update", "orders", "o1", r#"{"region": "EU"}"#])
+        .run(&["--url", "file:./data", "count", "orders", "--partition", "byRegion", "--values", r#"{"region": "EU"}"#])
+        .run(&["copy", "file:./12-plugins.json", "file:./some", "--resource", "users", "--resource", "nothing"])
+        .run(&["copy", "file:./12-plugins.json", "file:./some", "--resource", "users"])
+        .run(&["--url", "file:./some", "resource", "list"]);
+    insta::assert_snapshot!(s.finish());
+}
+
+#[test]
+fn the_demo_runs_and_the_help_has_examples() {
+    let mut s = Session::new();
+    s.run(&["demo"]);
+    let demo = regex::Regex::new(r"came second \d+ times").unwrap().replace(&s.finish(), "came second [n] times").into_owned();
+    s.transcript.clear();
+    s.run(&["--help"]).run(&["resource", "create", "--help"]).run(&["lst"]);
+    insta::assert_snapshot!(demo + &s.finish());
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(s.command(&["completions", shell]).output().unwrap().stdout.len() > 1000);
+    }
+    assert!(s.command(&["man", "pages"]).status().unwrap().success());
+    assert!(s.path().join("pages/s3db.1").exists());
+}
+
+#[test]
+fn the_schema_of_the_configuration_is_the_published_one() {
+    let s = Session::new();
+    let printed = String::from_utf8(s.command(&["config", "schema"]).output().unwrap().stdout).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/s3db.schema.json");
+    if std::env::var_os("S3DB_UPDATE").is_some() {
+        std::fs::write(&path, &printed).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), printed, "run with S3DB_UPDATE=1 and look at the difference");
+}
+
+#[test]
+fn permissions_that_are_missing_are_told() {
+    let mut s = with_users();
+    std::fs::write(s.path().join("file"), "no directory").unwrap();
+    s.run(&["--url", "file:./file", "resource", "create", "x", "--attributes", r#"{"a": "string"}"#]);
+    std::fs::write(s.path().join("s3db-data/s3db.sqlite3"), "this is no database, and it is long enough to be looked at").unwrap();
+    s.run(&["list", "users"]);
+    insta::assert_snapshot!(s.finish());
+}
