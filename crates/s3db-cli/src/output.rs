@@ -160,11 +160,30 @@ pub(crate) fn report(failure: &Failure, as_json: bool) -> u8 {
         return code;
     }
     let text = |name: &str| value.pointer(&format!("/error/{name}")).and_then(Value::as_str);
-    note(&format!("error: {}", text("message").unwrap_or_default()));
+    let message = text("message").unwrap_or_default();
+    let fields = value.pointer("/error/details/fields").and_then(Value::as_array);
+    match (message.split_once(" is invalid: "), fields) {
+        (Some((what, _)), Some(fields)) if fields.len() > 1 => {
+            note(&format!("error: {what} is invalid:"));
+            for field in fields {
+                note(&format!("  - {}", sentence(field)));
+            }
+        }
+        _ => note(&format!("error: {message}")),
+    }
     if let Some(guidance) = text("guidance") {
         note(&format!("  hint: {guidance}"));
     }
     code
+}
+
+/// What is wrong with one field; a definition's problem names its place first.
+fn sentence(field: &Value) -> String {
+    let text = |name: &str| field.get(name).and_then(Value::as_str).unwrap_or_default();
+    match text("rule") {
+        "definition" => format!("{}: {}", text("field"), text("message")),
+        _ => text("message").to_owned(),
+    }
 }
 
 /// The exit code of an error.

@@ -35,6 +35,9 @@ fn cell(value: Option<&Value>) -> String {
     let text = match value {
         None => String::new(),
         Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) if items.iter().all(Value::is_string) => {
+            items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+        }
         Some(other) => other.to_string(),
     };
     let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();

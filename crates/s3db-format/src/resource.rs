@@ -319,20 +319,21 @@ impl Version {
         self
     }
 
-    /// What differs from another version, a line each; empty if they are equal.
-    pub fn differences(&self, other: &Version) -> Vec<String> {
+    /// What differs between this definition, as it was given, and a stored version, a line each;
+    /// empty if they are equal.
+    pub fn differences(&self, stored: &Version) -> Vec<String> {
         let mut lines = Vec::new();
-        compare("attribute", &self.attributes, &other.attributes, &mut lines);
-        compare("partition", &self.partitions_json, &other.partitions_json, &mut lines);
+        compare("attribute", &self.attributes, &stored.attributes, &mut lines);
+        compare("partition", &self.partitions_json, &stored.partitions_json, &mut lines);
         let settings = [
-            ("behavior", json!(self.behavior.word()), json!(other.behavior.word())),
-            ("timestamps", json!(self.timestamps), json!(other.timestamps)),
-            ("paranoid", json!(self.paranoid), json!(other.paranoid)),
-            ("allNestedObjectsOptional", json!(self.all_nested_objects_optional), json!(other.all_nested_objects_optional)),
+            ("behavior", json!(self.behavior.word()), json!(stored.behavior.word())),
+            ("timestamps", json!(self.timestamps), json!(stored.timestamps)),
+            ("paranoid", json!(self.paranoid), json!(stored.paranoid)),
+            ("allNestedObjectsOptional", json!(self.all_nested_objects_optional), json!(stored.all_nested_objects_optional)),
         ];
         for (name, ours, theirs) in settings {
             if ours != theirs {
-                lines.push(format!("{name} is {ours} here and {theirs} there"));
+                lines.push(format!("{name} is given as {ours} and stored as {theirs}"));
             }
         }
         lines
@@ -400,17 +401,17 @@ pub(crate) fn parse_partitions(partitions: &Map<String, Value>) -> Vec<Partition
     partitions.iter().map(|(name, definition)| Partition::from_json(name, definition)).collect()
 }
 
-fn compare(what: &str, ours: &Map<String, Value>, theirs: &Map<String, Value>, lines: &mut Vec<String>) {
-    for (name, value) in ours {
-        match theirs.get(name) {
-            None => lines.push(format!("{what} '{name}' is only here: {value}")),
-            Some(other) if other != value => lines.push(format!("{what} '{name}' is {value} here and {other} there")),
+fn compare(what: &str, given: &Map<String, Value>, stored: &Map<String, Value>, lines: &mut Vec<String>) {
+    for (name, value) in given {
+        match stored.get(name) {
+            None => lines.push(format!("{what} '{name}' is given and not stored: {value}")),
+            Some(other) if other != value => lines.push(format!("{what} '{name}' is given as {value} and stored as {other}")),
             Some(_) => {}
         }
     }
-    for (name, value) in theirs {
-        if !ours.contains_key(name) {
-            lines.push(format!("{what} '{name}' is only there: {value}"));
+    for (name, value) in stored {
+        if !given.contains_key(name) {
+            lines.push(format!("{what} '{name}' is stored and not given: {value}"));
         }
     }
 }

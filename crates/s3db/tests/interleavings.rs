@@ -404,7 +404,7 @@ fn every_interleaving_of_three_operations_keeps_the_current_key() {
 #[test]
 fn every_interleaving_of_three_operations_holds_as_real_servers_behave() {
     let states = explore_all(&TRIPLES, Quirks::S3);
-    assert!(states > 3000, "only {states} states were visited");
+    assert!(states > 1500, "only {states} states were visited");
 }
 
 #[test]

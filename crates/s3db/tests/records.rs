@@ -187,7 +187,7 @@ async fn another_definition_of_a_name_is_refused_with_the_differences() {
     let error = db.create_resource(users().attribute("age", "number").behavior(Behavior::BodyOnly)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     let text = error.to_string();
-    assert!(text.contains("attribute 'age' is only here") && text.contains("behavior"), "{text}");
+    assert!(text.contains("attribute 'age' is given and not stored") && text.contains("behavior"), "{text}");
     assert_eq!(memory.snapshot(), before);
 }
 

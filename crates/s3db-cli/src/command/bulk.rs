@@ -16,7 +16,7 @@ const BATCH: usize = 1000;
 
 /// Inserts rows and prints the summary. Returns exit code 5 if any failed.
 pub(super) async fn insert(resource: &Resource, rows: impl Iterator<Item = Result<Row, Failure>>, on_error: args::OnError, printer: Printer) -> Result<u8, Failure> {
-    let mut bulk = Bulk { resource, on_error, inserted: 0, failed: Vec::new(), failures: 0, first_lines: HashMap::new(), not_begun: 0 };
+    let mut bulk = Bulk { resource, on_error, inserted: 0, failed: Vec::new(), failures: 0, first_lines: HashMap::new() };
     let progress = Progress::start("rows", printer.quiet);
     let mut batch = Vec::with_capacity(BATCH);
     let mut stopped = false;
@@ -52,17 +52,44 @@ struct Bulk<'a> {
     failed: Vec<Value>,
     failures: usize,
     first_lines: HashMap<String, usize>,
-    not_begun: usize,
 }
 
 impl Bulk<'_> {
     /// Inserts a batch; whether the import is to stop.
     async fn send(&mut self, rows: Vec<Row>) -> bool {
-        let mode = match self.on_error {
-            args::OnError::Stop => OnError::Stop,
-            args::OnError::Skip => OnError::Skip,
-            args::OnError::Collect => OnError::Collect,
-        };
+        match self.on_error {
+            args::OnError::Stop => self.send_one_by_one(rows).await,
+            args::OnError::Skip | args::OnError::Collect => {
+                self.send_side_by_side(rows).await;
+                false
+            }
+        }
+    }
+
+    /// Nothing behind the first failure is begun, so rows go one after another.
+    async fn send_one_by_one(&mut self, rows: Vec<Row>) -> bool {
+        for row in rows {
+            let failure = match self.accept(&row) {
+                Err(failure) => failure,
+                Ok(record) => {
+                    let id = record.get("id").cloned();
+                    match self.resource.insert(record).await {
+                        Ok(_) => {
+                            self.inserted += 1;
+                            continue;
+                        }
+                        Err(error) => json!({ "line": row.line, "id": id, "error": error.to_json().get("error") }),
+                    }
+                }
+            };
+            self.failures += 1;
+            self.failed.push(failure);
+            return true;
+        }
+        false
+    }
+
+    async fn send_side_by_side(&mut self, rows: Vec<Row>) {
         let (mut lines, mut records) = (Vec::new(), Vec::new());
         let mut broken = Vec::new();
         for row in rows {
@@ -71,18 +98,11 @@ impl Bulk<'_> {
                     lines.push(row.line);
                     records.push(record);
                 }
-                Err(reason) => {
-                    broken.push((row.line, reason));
-                    if mode == OnError::Stop {
-                        break;
-                    }
-                }
+                Err(reason) => broken.push((row.line, reason)),
             }
         }
-        let report = self.resource.insert_many(records, mode).await;
+        let report = self.resource.insert_many(records, OnError::Collect).await;
         self.inserted += report.inserted.len();
-        self.not_begun += report.not_begun;
-        let stop = mode == OnError::Stop && !(report.failed.is_empty() && broken.is_empty());
         let refused = report.failed.into_iter().map(|failure| {
             let line = lines.get(failure.index).copied().unwrap_or(failure.index + 1);
             let error = failure.error.to_json();
@@ -94,7 +114,6 @@ impl Bulk<'_> {
         if self.on_error != args::OnError::Skip {
             self.failed.extend(failures.into_iter().map(|(_, failure)| failure));
         }
-        stop
     }
 
     /// A row's record, if it is one and its id is the first of its kind in this input.

@@ -23,9 +23,13 @@ pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
         return printer.line("resources         none yet").map(|()| exit::DONE);
     }
     let rows = status.resources.iter().map(|r| {
-        let partitions: Vec<String> =
-            r.partitions.iter().map(|p| if p.indexed { p.name.clone() } else { format!("{} (scanned: run reindex)", p.name) }).collect();
-        let note = if r.read_only.is_empty() { String::new() } else { format!("read-only: {}", r.read_only.join("; ")) };
+        let partitions: Vec<&str> = r.partitions.iter().map(|p| p.name.as_str()).collect();
+        let scanned = r.partitions.iter().filter(|p| !p.indexed).count();
+        let note = match (r.read_only.as_slice(), scanned) {
+            ([], 0) => String::new(),
+            ([], _) => format!("{scanned} of {} partitions have no index yet: s3db resource reindex {}", partitions.len(), r.name),
+            (problems, _) => format!("read-only: {}", problems.join("; ")),
+        };
         vec![r.name.clone(), r.records.to_string(), r.version.clone(), r.behavior.to_owned(), partitions.join(", "), note]
     });
     printer.line("")?;

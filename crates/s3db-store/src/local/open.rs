@@ -35,6 +35,9 @@ pub(super) fn file_in(directory: &Path) -> PathBuf {
 /// Opens the writer's connection, making the store where that is allowed.
 pub(super) fn open(directory: &Path, create: bool) -> Result<Connection> {
     let file = file_in(directory);
+    if directory.exists() && !directory.is_dir() {
+        return Err(StoreError::new(ErrorKind::Invalid, format!("{} is a file, not a directory", directory.display())));
+    }
     if create {
         std::fs::create_dir_all(directory).map_err(|e| file_error("make the directory", directory, &e))?;
     } else if !file.is_file() {

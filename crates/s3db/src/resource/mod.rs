@@ -105,7 +105,7 @@ impl Resource {
     }
 
     fn missing(&self, id: &str) -> Error {
-        Error::not_found(&format!("in resource '{}' the record", self.name), id)
+        Error::new(ErrorKind::NotFound, format!("{} does not exist", self.what(id)))
     }
 }
 
