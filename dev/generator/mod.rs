@@ -35,11 +35,30 @@ pub const BEHAVIORS: [&str; 5] = ["user-managed", "enforce-limits", "truncate-da
 
 /// A rule as people write it, for each way of storing a value.
 const RULES: [&str; 24] = [
-    "string|optional", "string|optional|max:5000", "number|optional", "integer|optional", "number|decimal|optional", "boolean|optional",
-    "json|optional", "object|optional", "secret|optional", "secretNumber|optional", "array|items:string|optional",
-    "array|items:number|optional", "array|items:number|integer|optional", "array|optional", "array|items:object|optional",
-    "any|optional", "email|optional", "url|optional", "uuid|optional", "date|optional", "enum:red,green,blue|optional",
-    "string[]|optional", "ip|optional", "string|optional|default:a number of words",
+    "string|optional",
+    "string|optional|max:5000",
+    "number|optional",
+    "integer|optional",
+    "number|decimal|optional",
+    "boolean|optional",
+    "json|optional",
+    "object|optional",
+    "secret|optional",
+    "secretNumber|optional",
+    "array|items:string|optional",
+    "array|items:number|optional",
+    "array|items:number|integer|optional",
+    "array|optional",
+    "array|items:object|optional",
+    "any|optional",
+    "email|optional",
+    "url|optional",
+    "uuid|optional",
+    "date|optional",
+    "enum:red,green,blue|optional",
+    "string[]|optional",
+    "ip|optional",
+    "string|optional|default:a number of words",
 ];
 
 /// Attributes in the order that the map is made from.
@@ -107,7 +126,9 @@ fn value(random: &mut Random, definition: &Value, exotic: bool) -> Option<Value>
             let integer = rule.contains("integer");
             (0..random.below(5)).map(|_| number(random, integer, exotic)).collect()
         }
-        "array" if rule.contains("items:object") => (0..random.below(4)).map(|_| json!({"k": free(random, 1, exotic)})).collect(),
+        "array" if rule.contains("items:object") => {
+            (0..random.below(4)).map(|_| json!({"k": free(random, 1, exotic)})).collect()
+        }
         "array" => (0..random.below(4)).map(|_| free(random, 1, exotic)).collect(),
         "string[]" => strings(random, exotic),
         "any" if exotic => free(random, 0, exotic),
@@ -156,8 +177,28 @@ fn plain(random: &mut Random) -> String {
 /// Texts with everything that headers, escapes and guesses stumble over.
 pub fn text(random: &mut Random, exotic: bool) -> String {
     const ODD: [&str; 22] = [
-        "", "null", "undefined", "u:abc", "b:aGk=", "b:hello", "0400", "5ban", "Aces", " a ", "\ta", "é", "日本語", "😀 smile", "a|b\\c", "|",
-        "\\", "{\"a\":1}", "[1]", "line\nbreak", "true", "[object Object]",
+        "",
+        "null",
+        "undefined",
+        "u:abc",
+        "b:aGk=",
+        "b:hello",
+        "0400",
+        "5ban",
+        "Aces",
+        " a ",
+        "\ta",
+        "é",
+        "日本語",
+        "😀 smile",
+        "a|b\\c",
+        "|",
+        "\\",
+        "{\"a\":1}",
+        "[1]",
+        "line\nbreak",
+        "true",
+        "[object Object]",
     ];
     match random.below(10) {
         0..=3 => plain(random),

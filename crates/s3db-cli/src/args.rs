@@ -81,7 +81,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Resource(ResourceCommand),
     /// Insert one record, an array, or JSON lines
-    #[command(after_help = "Examples:\n  s3db insert users '{\"name\": \"Ana\"}'\n  s3db insert users @users.json\n  cat users.jsonl | s3db insert users -\n\nOne record is printed as stored. Several print {\"inserted\": n, \"failed\": [{\"line\", \"id\", \"error\"}]}, exit code 5 if any failed.")]
+    #[command(
+        after_help = "Examples:\n  s3db insert users '{\"name\": \"Ana\"}'\n  s3db insert users @users.json\n  cat users.jsonl | s3db insert users -\n\nOne record is printed as stored. Several print {\"inserted\": n, \"failed\": [{\"line\", \"id\", \"error\"}]}, exit code 5 if any failed."
+    )]
     Insert {
         /// The resource
         resource: String,
@@ -92,7 +94,9 @@ pub(crate) enum Command {
         bulk: Bulk,
     },
     /// Print records by id
-    #[command(after_help = "Examples:\n  s3db get users ana\n  s3db get users ana ben --json\n\nMissing ids are named on stderr, exit code 3.")]
+    #[command(
+        after_help = "Examples:\n  s3db get users ana\n  s3db get users ana ben --json\n\nMissing ids are named on stderr, exit code 3."
+    )]
     Get {
         /// The resource
         resource: String,
@@ -104,7 +108,9 @@ pub(crate) enum Command {
         meta: bool,
     },
     /// Merge a patch into a record
-    #[command(after_help = "Examples:\n  s3db update users ana '{\"address.city\": \"Recife\"}'\n  s3db update users ana '{\"$unset\": [\"address\"]}'\n  s3db update users ana '{\"n\": 2}' --expected-rev REV     (REV from `s3db get users ana --meta`)")]
+    #[command(
+        after_help = "Examples:\n  s3db update users ana '{\"address.city\": \"Recife\"}'\n  s3db update users ana '{\"$unset\": [\"address\"]}'\n  s3db update users ana '{\"n\": 2}' --expected-rev REV     (REV from `s3db get users ana --meta`)"
+    )]
     Update {
         /// The resource
         resource: String,
@@ -143,7 +149,9 @@ pub(crate) enum Command {
         expected_rev: Option<String>,
     },
     /// List records in the order of their ids
-    #[command(after_help = "Examples:\n  s3db list users --limit 20\n  s3db list users --limit 20 --after LAST_ID\n  s3db list users --partition byCountry --values '{\"country\": \"BR\"}' --fields name,email")]
+    #[command(
+        after_help = "Examples:\n  s3db list users --limit 20\n  s3db list users --limit 20 --after LAST_ID\n  s3db list users --partition byCountry --values '{\"country\": \"BR\"}' --fields name,email"
+    )]
     List {
         /// The resource
         resource: String,
@@ -173,7 +181,9 @@ pub(crate) enum Command {
         exact: bool,
     },
     /// Insert the records of a file: JSON lines or a JSON array
-    #[command(after_help = "Example:\n  s3db import users users.jsonl --on-error collect\n\nPrints {\"inserted\": n, \"failed\": [{\"line\", \"id\", \"error\"}]}, exit code 5 if any failed.")]
+    #[command(
+        after_help = "Example:\n  s3db import users users.jsonl --on-error collect\n\nPrints {\"inserted\": n, \"failed\": [{\"line\", \"id\", \"error\"}]}, exit code 5 if any failed."
+    )]
     Import {
         /// The resource
         resource: String,
@@ -183,7 +193,9 @@ pub(crate) enum Command {
         bulk: Bulk,
     },
     /// Print all records as JSON lines
-    #[command(after_help = "Example:\n  s3db export users --with-secrets > users.jsonl\n\nWithout --with-secrets secret fields are left out.")]
+    #[command(
+        after_help = "Example:\n  s3db export users --with-secrets > users.jsonl\n\nWithout --with-secrets secret fields are left out."
+    )]
     Export {
         /// The resource
         resource: String,
@@ -192,7 +204,9 @@ pub(crate) enum Command {
         with_secrets: bool,
     },
     /// Copy raw objects from one database into an empty one
-    #[command(after_help = "Examples:\n  s3db copy file:./data file:./copy\n  s3db copy file:./bucket.json file:./data     (a bucket as one JSON file)\n\nPartitions of the copy are scanned until `s3db resource reindex`.")]
+    #[command(
+        after_help = "Examples:\n  s3db copy file:./data file:./copy\n  s3db copy file:./bucket.json file:./data     (a bucket as one JSON file)\n\nPartitions of the copy are scanned until `s3db resource reindex`."
+    )]
     Copy {
         /// Where from
         source: String,
@@ -232,7 +246,9 @@ pub(crate) enum ResourceCommand {
         name: String,
     },
     /// Create a resource; an equal definition is no error
-    #[command(after_help = "Examples:\n  s3db resource create users --attributes '{\"name\": \"string|min:2\", \"password\": \"secret|min:8\"}' --timestamps\n  s3db resource create orders --attributes @orders.json --behavior body-overflow --partition byStatus=status --partition byDay=createdAt:date,region:string|maxlength:2")]
+    #[command(
+        after_help = "Examples:\n  s3db resource create users --attributes '{\"name\": \"string|min:2\", \"password\": \"secret|min:8\"}' --timestamps\n  s3db resource create orders --attributes @orders.json --behavior body-overflow --partition byStatus=status --partition byDay=createdAt:date,region:string|maxlength:2"
+    )]
     Create {
         /// Its name
         name: String,

@@ -78,7 +78,10 @@ impl Context {
         let config = self.config()?;
         match &config.settings.url {
             Some(url) => Ok((url.clone(), config.folder.clone())),
-            None => Err(Failure::usage("no database was named", "run `s3db init` in this folder, or give --url file:./data")),
+            None => Err(Failure::usage(
+                "no database was named",
+                "run `s3db init` in this folder, or give --url file:./data",
+            )),
         }
     }
 

@@ -24,7 +24,9 @@ pub(crate) fn text(argument: &str) -> Result<String, Failure> {
 /// The JSON behind `JSON`, `@FILE` or `-`.
 pub(crate) fn json(argument: &str, what: &str) -> Result<Value, Failure> {
     let text = text(argument)?;
-    serde_json::from_str(&text).map_err(|e| Failure::input(format!("{what} is not JSON: {e}"), "quote it as '{\"name\": \"Ana\"}', or write @FILE"))
+    serde_json::from_str(&text).map_err(|e| {
+        Failure::input(format!("{what} is not JSON: {e}"), "quote it as '{\"name\": \"Ana\"}', or write @FILE")
+    })
 }
 
 fn open(path: &str) -> Result<File, Failure> {
@@ -59,7 +61,8 @@ pub(crate) fn records(argument: &str) -> Result<Records, Failure> {
 
 /// Reads the records of a file, or of standard input for `-`.
 pub(crate) fn file(path: &str) -> Result<Records, Failure> {
-    let reader: Box<dyn BufRead> = if path == "-" { Box::new(BufReader::new(std::io::stdin())) } else { Box::new(BufReader::new(open(path)?)) };
+    let reader: Box<dyn BufRead> =
+        if path == "-" { Box::new(BufReader::new(std::io::stdin())) } else { Box::new(BufReader::new(open(path)?)) };
     lines_or_array(reader, false)
 }
 
@@ -78,7 +81,8 @@ fn lines_or_array(mut reader: Box<dyn BufRead>, single: bool) -> Result<Records,
     if first == b'[' {
         let mut text = String::new();
         reader.take(MAX_BYTES).read_to_string(&mut text)?;
-        let items: Vec<Value> = serde_json::from_str(&text).map_err(|e| Failure::input(format!("the array is not JSON: {e}"), "nothing was written"))?;
+        let items: Vec<Value> = serde_json::from_str(&text)
+            .map_err(|e| Failure::input(format!("the array is not JSON: {e}"), "nothing was written"))?;
         let rows = items.into_iter().enumerate().map(|(at, record)| Ok(Row { line: at + 1, record: Ok(record) }));
         return Ok(Records::Many(Box::new(rows)));
     }
@@ -97,7 +101,12 @@ fn one_or_lines(mut reader: Box<dyn BufRead>) -> Result<Records, Failure> {
         (Ok(value), false) => Ok(Records::One(value)),
         (Err(error), _) if error.is_eof() || !more => {
             reader.take(MAX_BYTES).read_to_string(&mut head)?;
-            let value = serde_json::from_str(&head).map_err(|e| Failure::input(format!("the record is not JSON: {e}"), "quote it as '{\"name\": \"Ana\"}', or write @FILE"))?;
+            let value = serde_json::from_str(&head).map_err(|e| {
+                Failure::input(
+                    format!("the record is not JSON: {e}"),
+                    "quote it as '{\"name\": \"Ana\"}', or write @FILE",
+                )
+            })?;
             Ok(Records::One(value))
         }
         _ => {

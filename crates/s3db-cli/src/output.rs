@@ -151,8 +151,12 @@ pub(crate) fn note(text: &str) {
 pub(crate) fn report(failure: &Failure, as_json: bool) -> u8 {
     let (code, value) = match failure {
         Failure::Library(error) => (code_of(error.kind()), error.to_json()),
-        Failure::Usage { message, guidance } => (2, json!({ "error": { "kind": "Usage", "message": message, "guidance": guidance } })),
-        Failure::Input { message, guidance } => (5, json!({ "error": { "kind": "Invalid", "message": message, "guidance": guidance } })),
+        Failure::Usage { message, guidance } => {
+            (2, json!({ "error": { "kind": "Usage", "message": message, "guidance": guidance } }))
+        }
+        Failure::Input { message, guidance } => {
+            (5, json!({ "error": { "kind": "Invalid", "message": message, "guidance": guidance } }))
+        }
         Failure::Io { message } => (1, json!({ "error": { "kind": "Internal", "message": message } })),
     };
     if as_json {

@@ -1,4 +1,12 @@
 //! The command line as a user sees it: stdout, stderr and exit code under snapshot.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "this file is a test"
+)]
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,7 +20,11 @@ struct Session {
 
 impl Session {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), passphrase: Some("snapshot passphrase"), transcript: String::new() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            passphrase: Some("snapshot passphrase"),
+            transcript: String::new(),
+        }
     }
 
     fn path(&self) -> &Path {
@@ -31,7 +43,10 @@ impl Session {
     /// Runs a command and adds it to the transcript.
     fn run(&mut self, arguments: &[&str]) -> &mut Self {
         let output = self.command(arguments).output().unwrap();
-        let quoted: Vec<String> = arguments.iter().map(|a| if a.contains([' ', '{', '"']) { format!("'{a}'") } else { (*a).to_owned() }).collect();
+        let quoted: Vec<String> = arguments
+            .iter()
+            .map(|a| if a.contains([' ', '{', '"']) { format!("'{a}'") } else { (*a).to_owned() })
+            .collect();
         writeln!(self.transcript, "$ s3db {}", quoted.join(" ")).unwrap();
         self.transcript.push_str(&String::from_utf8_lossy(&output.stdout));
         for line in String::from_utf8_lossy(&output.stderr).lines() {
@@ -39,7 +54,9 @@ impl Session {
         }
         match output.status.code() {
             Some(0) => {}
-            code => writeln!(self.transcript, "[exit {}]", code.map_or("killed".to_owned(), |c| c.to_string())).unwrap(),
+            code => {
+                writeln!(self.transcript, "[exit {}]", code.map_or("killed".to_owned(), |c| c.to_string())).unwrap()
+            }
         }
         self.transcript.push('\n');
         self
@@ -69,7 +86,18 @@ const USERS: &str = r#"{"name": "string|min:2", "email": "email|optional", "coun
 
 fn with_users() -> Session {
     let mut session = Session::new();
-    session.run(&["init", "--quiet"]).run(&["resource", "create", "users", "--attributes", USERS, "--partition", "byCountry=country", "--quiet", "--output", "table"]);
+    session.run(&["init", "--quiet"]).run(&[
+        "resource",
+        "create",
+        "users",
+        "--attributes",
+        USERS,
+        "--partition",
+        "byCountry=country",
+        "--quiet",
+        "--output",
+        "table",
+    ]);
     assert_eq!(session.transcript.matches("[exit").count(), 0, "{}", session.transcript);
     session.transcript.clear();
     session
@@ -82,11 +110,35 @@ fn the_first_five_minutes() {
         .run(&["init"])
         .run(&["init"])
         .run(&["status", "--output", "table"])
-        .run(&["resource", "create", "users", "--attributes", USERS, "--partition", "byCountry=country", "--output", "table"])
+        .run(&[
+            "resource",
+            "create",
+            "users",
+            "--attributes",
+            USERS,
+            "--partition",
+            "byCountry=country",
+            "--output",
+            "table",
+        ])
         .run(&["insert", "users", r#"{"id": "ana", "name": "Ana", "country": "BR", "password": "ana-s3cret"}"#])
-        .run(&["insert", "users", r#"[{"id": "ben", "name": "Ben", "country": "DE"}, {"id": "chi", "name": "千尋", "country": "JP"}]"#])
+        .run(&[
+            "insert",
+            "users",
+            r#"[{"id": "ben", "name": "Ben", "country": "DE"}, {"id": "chi", "name": "千尋", "country": "JP"}]"#,
+        ])
         .run(&["list", "users", "--output", "table"])
-        .run(&["list", "users", "--partition", "byCountry", "--values", r#"{"country": "BR"}"#, "--fields", "name,country", "--json"])
+        .run(&[
+            "list",
+            "users",
+            "--partition",
+            "byCountry",
+            "--values",
+            r#"{"country": "BR"}"#,
+            "--fields",
+            "name,country",
+            "--json",
+        ])
         .run(&["list", "users", "--limit", "2"])
         .run(&["list", "users", "--limit", "2", "--after", "ben"])
         .run(&["get", "users", "ana"])
@@ -124,7 +176,13 @@ fn errors_name_the_thing_and_the_way_out() {
         .run(&["list", "users", "--partition", "byCuntry", "--values", "{}"])
         .run(&["list", "users", "--partition", "byCountry", "--values", r#"{"land": "BR"}"#])
         .run(&["resource", "create", "users", "--attributes", r#"{"name": "string"}"#])
-        .run(&["resource", "create", "x", "--attributes", r#"{"a": "strin", "b": "string|min:abc", "c": "string|pattern:(", "d": {}, "e": "string|secrt"}"#])
+        .run(&[
+            "resource",
+            "create",
+            "x",
+            "--attributes",
+            r#"{"a": "strin", "b": "string|min:abc", "c": "string|pattern:(", "d": {}, "e": "string|secrt"}"#,
+        ])
         .run(&["resource", "create", "x", "--attributes", r#"{"a": "string"}"#, "--behavior", "body-onyl"])
         .run(&["resource", "create", "x", "--attributes", r#"{"a": "string"}"#, "--partition", "byB=b"])
         .run(&["--url", "ftp://host/x", "status"])
@@ -142,7 +200,13 @@ fn an_import_says_what_became_of_each_line() {
     let mut s = with_users();
     s.write("users.jsonl", "{\"id\": \"a\", \"name\": \"Ana\"}\n{\"id\": \"b\", \"name\": \"Ben\"\n\n{\"id\": \"a\", \"name\": \"Again\"}\n{\"id\": \"c\", \"name\": \"C\"}\n{\"id\": \"d\", \"name\": \"Dora\"}\n");
     s.run(&["import", "users", "users.jsonl"]).run(&["list", "users"]);
-    s.run(&["import", "users", "users.jsonl", "--on-error", "stop"]).run(&["import", "users", "users.jsonl", "--on-error", "skip"]);
+    s.run(&["import", "users", "users.jsonl", "--on-error", "stop"]).run(&[
+        "import",
+        "users",
+        "users.jsonl",
+        "--on-error",
+        "skip",
+    ]);
     s.write("array.json", "[{\"id\": \"e\", \"name\": \"Eva\"}, 5]");
     s.run(&["import", "users", "array.json"]).run(&["import", "users", "nowhere.jsonl"]);
     s.write("one.json", "{\n  \"id\": \"f\",\n  \"name\": \"Franz\"\n}\n");
@@ -204,7 +268,8 @@ fn a_golden_bucket_becomes_a_store_by_copy() {
 fn the_demo_runs_and_the_help_has_examples() {
     let mut s = Session::new();
     s.run(&["demo"]);
-    let demo = regex::Regex::new(r"came second \d+ times").unwrap().replace(&s.finish(), "came second [n] times").into_owned();
+    let demo =
+        regex::Regex::new(r"came second \d+ times").unwrap().replace(&s.finish(), "came second [n] times").into_owned();
     s.transcript.clear();
     s.run(&["--help"]).run(&["resource", "create", "--help"]).run(&["lst"]);
     insta::assert_snapshot!(demo + &s.finish());
@@ -234,7 +299,11 @@ fn permissions_that_are_missing_are_told() {
     for name in ["s3db.sqlite3-wal", "s3db.sqlite3-shm"] {
         let _absent = std::fs::remove_file(s.path().join("s3db-data").join(name));
     }
-    std::fs::write(s.path().join("s3db-data/s3db.sqlite3"), "this is no database, and it is long enough to be looked at").unwrap();
+    std::fs::write(
+        s.path().join("s3db-data/s3db.sqlite3"),
+        "this is no database, and it is long enough to be looked at",
+    )
+    .unwrap();
     s.run(&["list", "users"]);
     insta::assert_snapshot!(s.finish());
 }

@@ -67,10 +67,7 @@ pub fn decode_decimal(text: &str) -> Option<f64> {
     };
     let (whole, fraction) = magnitude.split_once('.').unwrap_or((magnitude, ""));
     let whole = decode_integer(whole)?;
-    let value = if fraction.is_empty() {
-        whole
-    } else {
-        format!("{}.{fraction}", number_text(whole)).parse::<f64>().ok()?
-    };
+    let value =
+        if fraction.is_empty() { whole } else { format!("{}.{fraction}", number_text(whole)).parse::<f64>().ok()? };
     Some(if negative { -value } else { value })
 }

@@ -89,7 +89,8 @@ impl Catalog {
             )));
         }
         let stored = raw.get("resources").and_then(Value::as_object).cloned().unwrap_or_default();
-        let resources = stored.iter().filter_map(|(name, r)| Some((name.clone(), Arc::new(parse_resource(name, r)?)))).collect();
+        let resources =
+            stored.iter().filter_map(|(name, r)| Some((name.clone(), Arc::new(parse_resource(name, r)?)))).collect();
         Ok(Self { raw, resources })
     }
 

@@ -47,8 +47,7 @@ fn offset_day(text: &str) -> Option<Date> {
 
 /// `March 7, 2024`, `Mar 7 2024`, `7 March 2024`; without a year V8 takes 2001.
 fn named_month_day(text: &str) -> Option<Date> {
-    const MONTHS: [&str; 12] =
-        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
     let words: Vec<&str> = text.split([' ', ',']).filter(|w| !w.is_empty()).collect();
     let (a, b, year) = match words.as_slice() {
         [a, b, year] => (a, b, *year),

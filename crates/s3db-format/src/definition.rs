@@ -32,7 +32,12 @@ pub fn normalise(attributes: &Map<String, Value>) -> Result<Map<String, Value>, 
     if problems.is_empty() { Ok(normal) } else { Err(problems) }
 }
 
-fn level(attributes: &Map<String, Value>, prefix: &str, depth: usize, problems: &mut Vec<DefinitionError>) -> Map<String, Value> {
+fn level(
+    attributes: &Map<String, Value>,
+    prefix: &str,
+    depth: usize,
+    problems: &mut Vec<DefinitionError>,
+) -> Map<String, Value> {
     let mut normal = Map::new();
     for (name, definition) in attributes {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
@@ -63,15 +68,19 @@ fn check_name(name: &str) -> Result<(), DefinitionError> {
     Err(DefinitionError::new(complaint))
 }
 
-fn attribute(definition: &Value, path: &str, depth: usize, problems: &mut Vec<DefinitionError>) -> Result<Value, DefinitionError> {
+fn attribute(
+    definition: &Value,
+    path: &str,
+    depth: usize,
+    problems: &mut Vec<DefinitionError>,
+) -> Result<Value, DefinitionError> {
     match definition {
         Value::String(text) => rule_text(text).map(Value::String),
         Value::Object(children) => match object_form(children)? {
             Some(text) => rule_text(&text).map(Value::String),
-            None if depth >= limits::DEPTH => Err(DefinitionError::new(format!(
-                "attributes are nested deeper than {} levels",
-                limits::DEPTH
-            ))),
+            None if depth >= limits::DEPTH => {
+                Err(DefinitionError::new(format!("attributes are nested deeper than {} levels", limits::DEPTH)))
+            }
             None if children.keys().all(|k| k.starts_with("$$")) => Err(DefinitionError::new(
                 "a nested object needs attributes; use \"object\" or \"json\" for free content",
             )),
@@ -108,9 +117,9 @@ fn rule_text(text: &str) -> Result<String, DefinitionError> {
 fn rewrite(text: &str) -> String {
     let words: Vec<&str> = text.split('|').map(str::trim).collect();
     let escaping = words.iter().skip(1).chain(words.first().filter(|w| w.starts_with("enum:")));
-    let escaping = escaping.filter(|w| !is_structural(w)).any(|w| {
-        w.split_once(':').is_some_and(|(_, value)| escape::is_needed(value.trim()))
-    });
+    let escaping = escaping
+        .filter(|w| !is_structural(w))
+        .any(|w| w.split_once(':').is_some_and(|(_, value)| escape::is_needed(value.trim())));
     let mut normal: Vec<String> = Vec::with_capacity(words.len() + 1);
     for (at, word) in words.iter().enumerate() {
         let word = if at == 0 { catalog_type(word) } else { (*word).to_owned() };
@@ -157,10 +166,7 @@ fn escape_value(word: &str) -> String {
 fn check_default(rule: &Rule) -> Result<(), DefinitionError> {
     let Some(default) = rule.text("default") else { return Ok(()) };
     if default != "null" && crate::validate::default_value(rule).is_none() {
-        return Err(DefinitionError::new(format!(
-            "the default '{default}' is no {} value",
-            rule.kind.word()
-        )));
+        return Err(DefinitionError::new(format!("the default '{default}' is no {} value", rule.kind.word())));
     }
     Ok(())
 }
@@ -206,7 +212,9 @@ fn object_form(members: &Map<String, Value>) -> Result<Option<String>, Definitio
         words.push(text.map_or_else(|| key.to_owned(), |t| format!("{key}:{t}")));
     }
     if word == "enum" && !members.contains_key("values") && !members.contains_key("in") {
-        return Err(DefinitionError::new("'enum' needs its 'values', as in {\"type\": \"enum\", \"values\": [\"a\", \"b\"]}"));
+        return Err(DefinitionError::new(
+            "'enum' needs its 'values', as in {\"type\": \"enum\", \"values\": [\"a\", \"b\"]}",
+        ));
     }
     if escaping {
         words = words.iter().map(|w| escape_value_of(w)).collect();

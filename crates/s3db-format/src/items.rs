@@ -2,10 +2,7 @@
 
 /// Joins items, escaping the separator. The empty array is the empty text.
 pub fn join<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
-    let escaped: Vec<String> = items
-        .into_iter()
-        .map(|item| item.replace('\\', "\\\\").replace('|', "\\|"))
-        .collect();
+    let escaped: Vec<String> = items.into_iter().map(|item| item.replace('\\', "\\\\").replace('|', "\\|")).collect();
     escaped.join("|")
 }
 

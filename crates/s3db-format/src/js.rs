@@ -53,10 +53,8 @@ pub fn to_text(value: &Value) -> String {
         Value::Number(n) => number_text(as_f64(n)),
         Value::String(s) => s.clone(),
         Value::Array(items) => {
-            let texts: Vec<String> = items
-                .iter()
-                .map(|v| if v.is_null() { String::new() } else { to_text(v) })
-                .collect();
+            let texts: Vec<String> =
+                items.iter().map(|v| if v.is_null() { String::new() } else { to_text(v) }).collect();
             texts.join(",")
         }
         Value::Object(_) => "[object Object]".into(),

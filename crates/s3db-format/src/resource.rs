@@ -134,7 +134,11 @@ impl ResourceDefinition {
 
     /// Adds a partition over fields with their rules.
     #[must_use]
-    pub fn partition<'a>(mut self, name: impl Into<String>, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+    pub fn partition<'a>(
+        mut self,
+        name: impl Into<String>,
+        fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
         let fields: Map<String, Value> = fields.into_iter().map(|(f, rule)| (f.to_owned(), json!(rule))).collect();
         self.partitions.insert(name.into(), json!({ "fields": fields }));
         self
@@ -216,9 +220,7 @@ impl ResourceDefinition {
 fn add_timestamps(attributes: &mut Map<String, Value>, partitions: &mut Map<String, Value>) {
     for (field, partition) in [("createdAt", "byCreatedDate"), ("updatedAt", "byUpdatedDate")] {
         attributes.entry(field).or_insert_with(|| json!("string|optional"));
-        partitions
-            .entry(partition)
-            .or_insert_with(|| json!({ "fields": { field: "date|maxlength:10" } }));
+        partitions.entry(partition).or_insert_with(|| json!({ "fields": { field: "date|maxlength:10" } }));
     }
 }
 
@@ -258,7 +260,8 @@ impl Version {
         let flag = |key: &str, default: bool| stored.get(key).and_then(Value::as_bool).unwrap_or(default);
         let partitions_json = stored.get("partitions").and_then(Value::as_object).cloned().unwrap_or_default();
         let all_nested_objects_optional = flag("allNestedObjectsOptional", true);
-        let behavior = stored.get("behavior").and_then(Value::as_str).map_or(Some(Behavior::default()), Behavior::from_word);
+        let behavior =
+            stored.get("behavior").and_then(Value::as_str).map_or(Some(Behavior::default()), Behavior::from_word);
         Some(Self {
             name: name.to_owned(),
             hash: stored.get("hash").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -271,7 +274,12 @@ impl Version {
             paranoid: flag("paranoid", true),
             all_nested_objects_optional,
             auto_decrypt: flag("autoDecrypt", true),
-            id_size: stored.get("idSize").and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=limits::ID_BYTES).contains(n)).unwrap_or(22),
+            id_size: stored
+                .get("idSize")
+                .and_then(Value::as_u64)
+                .and_then(|n| usize::try_from(n).ok())
+                .filter(|n| (1..=limits::ID_BYTES).contains(n))
+                .unwrap_or(22),
         })
     }
 
@@ -329,7 +337,11 @@ impl Version {
             ("behavior", json!(self.behavior.word()), json!(stored.behavior.word())),
             ("timestamps", json!(self.timestamps), json!(stored.timestamps)),
             ("paranoid", json!(self.paranoid), json!(stored.paranoid)),
-            ("allNestedObjectsOptional", json!(self.all_nested_objects_optional), json!(stored.all_nested_objects_optional)),
+            (
+                "allNestedObjectsOptional",
+                json!(self.all_nested_objects_optional),
+                json!(stored.all_nested_objects_optional),
+            ),
         ];
         for (name, ours, theirs) in settings {
             if ours != theirs {
@@ -347,7 +359,9 @@ impl Version {
             }
             let fields = definition.get("fields").and_then(Value::as_object);
             let Some(fields) = fields.filter(|f| !f.is_empty()) else {
-                problems.push(DefinitionError::new("needs 'fields', as in {\"fields\": {\"country\": \"string\"}}").at(&at));
+                problems.push(
+                    DefinitionError::new("needs 'fields', as in {\"fields\": {\"country\": \"string\"}}").at(&at),
+                );
                 continue;
             };
             for (path, rule) in fields {
@@ -405,7 +419,9 @@ fn compare(what: &str, given: &Map<String, Value>, stored: &Map<String, Value>, 
     for (name, value) in given {
         match stored.get(name) {
             None => lines.push(format!("{what} '{name}' is given and not stored: {value}")),
-            Some(other) if other != value => lines.push(format!("{what} '{name}' is given as {value} and stored as {other}")),
+            Some(other) if other != value => {
+                lines.push(format!("{what} '{name}' is given as {value} and stored as {other}"))
+            }
             Some(_) => {}
         }
     }
@@ -417,7 +433,12 @@ fn compare(what: &str, given: &Map<String, Value>, stored: &Map<String, Value>, 
 }
 
 /// s3db.js's hash of a definition: SHA-256 over canonical JSON, the order of attributes left out.
-pub fn definition_hash(attributes: &Map<String, Value>, behavior: Behavior, partitions: &Map<String, Value>, timestamps: bool) -> String {
+pub fn definition_hash(
+    attributes: &Map<String, Value>,
+    behavior: Behavior,
+    partitions: &Map<String, Value>,
+    timestamps: bool,
+) -> String {
     let mut attributes = attributes.clone();
     if timestamps {
         attributes.shift_remove("createdAt");
@@ -440,8 +461,7 @@ fn canonical(value: &Value) -> String {
         Value::Object(members) => {
             let mut entries: Vec<_> = members.iter().collect();
             entries.sort_by(|(a, _), (b, _)| js::cmp_utf16(a, b));
-            let texts: Vec<String> =
-                entries.iter().map(|(k, v)| format!("{}:{}", json!(k), canonical(v))).collect();
+            let texts: Vec<String> = entries.iter().map(|(k, v)| format!("{}:{}", json!(k), canonical(v))).collect();
             format!("{{{}}}", texts.join(","))
         }
         Value::Array(items) => {

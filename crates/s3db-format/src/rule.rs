@@ -87,13 +87,57 @@ const OWN_WORDS: [&str; 3] = ["integer", "enum", "ip"];
 
 /// Every option word that means something, for "did you mean".
 pub(crate) const OPTIONS: [&str; 51] = [
-    "required", "optional", "nullable", "default", "min", "max", "length", "empty", "pattern",
-    "contains", "in", "ip", "alpha", "alphanum", "alphadash", "numeric", "hex", "base64",
-    "singleLine", "convert", "trim", "lowercase", "uppercase", "localeLowercase",
-    "localeUppercase", "padStart", "padEnd", "padChar", "trimLeft", "trimRight", "normalize",
-    "equal", "notEqual", "integer", "decimal", "positive", "negative", "mode", "version", "items",
-    "unique", "minProps", "maxProps", "value", "field", "strict", "remove", "currencySymbol",
-    "thousandSeparator", "decimalSeparator", "enc",
+    "required",
+    "optional",
+    "nullable",
+    "default",
+    "min",
+    "max",
+    "length",
+    "empty",
+    "pattern",
+    "contains",
+    "in",
+    "ip",
+    "alpha",
+    "alphanum",
+    "alphadash",
+    "numeric",
+    "hex",
+    "base64",
+    "singleLine",
+    "convert",
+    "trim",
+    "lowercase",
+    "uppercase",
+    "localeLowercase",
+    "localeUppercase",
+    "padStart",
+    "padEnd",
+    "padChar",
+    "trimLeft",
+    "trimRight",
+    "normalize",
+    "equal",
+    "notEqual",
+    "integer",
+    "decimal",
+    "positive",
+    "negative",
+    "mode",
+    "version",
+    "items",
+    "unique",
+    "minProps",
+    "maxProps",
+    "value",
+    "field",
+    "strict",
+    "remove",
+    "currencySymbol",
+    "thousandSeparator",
+    "decimalSeparator",
+    "enc",
 ];
 
 impl Kind {
@@ -209,11 +253,7 @@ impl Rule {
 
     /// An option's text as it was written, escapes taken back.
     pub fn text(&self, word: &str) -> Option<String> {
-        self.options
-            .iter()
-            .rev()
-            .find(|(w, _, raw)| w == word && !raw.is_empty())
-            .map(|(_, _, raw)| raw.clone())
+        self.options.iter().rev().find(|(w, _, raw)| w == word && !raw.is_empty()).map(|(_, _, raw)| raw.clone())
     }
 
     /// Whether a missing value passes.
@@ -234,11 +274,7 @@ impl Rule {
 
     /// The option words that mean nothing to us.
     pub(crate) fn unknown_options(&self) -> Vec<&str> {
-        self.options
-            .iter()
-            .map(|(w, _, _)| w.as_str())
-            .filter(|w| !OPTIONS.contains(w))
-            .collect()
+        self.options.iter().map(|(w, _, _)| w.as_str()).filter(|w| !OPTIONS.contains(w)).collect()
     }
 }
 

@@ -52,10 +52,7 @@ impl SecretKey {
     /// Encrypts a text under this key. `salt` must be the one that the key was derived with.
     pub fn seal(&self, salt: &Salt, iv: &Iv, plaintext: &str) -> Result<String, SecretError> {
         let nonce = Nonce::<Aes256Gcm>::from(*iv);
-        let sealed = self
-            .cipher()
-            .encrypt(&nonce, plaintext.as_bytes())
-            .map_err(|_| SecretError::Refused)?;
+        let sealed = self.cipher().encrypt(&nonce, plaintext.as_bytes()).map_err(|_| SecretError::Refused)?;
         let mut bytes = Vec::with_capacity(SALT_LEN + IV_LEN + sealed.len());
         bytes.extend_from_slice(salt);
         bytes.extend_from_slice(iv);
@@ -67,10 +64,7 @@ impl SecretKey {
     pub fn open(&self, stored: &str) -> Result<String, SecretError> {
         let parts = Sealed::parse(stored)?;
         let nonce = Nonce::<Aes256Gcm>::from(parts.iv);
-        let plain = self
-            .cipher()
-            .decrypt(&nonce, parts.ciphertext.as_slice())
-            .map_err(|_| SecretError::Refused)?;
+        let plain = self.cipher().decrypt(&nonce, parts.ciphertext.as_slice()).map_err(|_| SecretError::Refused)?;
         String::from_utf8(plain).map_err(|_| SecretError::Refused)
     }
 

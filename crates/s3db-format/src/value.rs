@@ -136,12 +136,8 @@ impl Codec {
             Codec::Integer => number(base62::decode_integer(text)).unwrap_or_else(as_text),
             Codec::Decimal => number(base62::decode_decimal(text)).unwrap_or_else(as_text),
             Codec::Boolean => Value::Bool(matches!(text, "true" | "1" | "yes" | "y")),
-            Codec::Date if text.starts_with('"') => {
-                serde_json::from_str(text).unwrap_or_else(|_| as_text())
-            }
-            Codec::Whole if text.starts_with(['{', '[']) => {
-                serde_json::from_str(text).unwrap_or_else(|_| as_text())
-            }
+            Codec::Date if text.starts_with('"') => serde_json::from_str(text).unwrap_or_else(|_| as_text()),
+            Codec::Whole if text.starts_with(['{', '[']) => serde_json::from_str(text).unwrap_or_else(|_| as_text()),
             Codec::Text | Codec::Date | Codec::Whole => as_text(),
         }
     }
@@ -166,9 +162,7 @@ pub fn same_json(a: &Value, b: &Value) -> bool {
         (Value::Number(x), Value::Number(y)) => {
             x == y || (js::as_f64(x) == js::as_f64(y) && !(is_wide(x) && is_wide(y)))
         }
-        (Value::Array(x), Value::Array(y)) => {
-            x.len() == y.len() && x.iter().zip(y).all(|(a, b)| same_json(a, b))
-        }
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(a, b)| same_json(a, b)),
         (Value::Object(x), Value::Object(y)) => {
             x.len() == y.len() && x.iter().all(|(k, v)| y.get(k).is_some_and(|w| same_json(v, w)))
         }
@@ -197,8 +191,5 @@ fn join_numbers(list: &[Value], encode: fn(f64) -> String) -> Option<String> {
 }
 
 fn split_numbers(text: &str, decode: fn(&str) -> Option<f64>) -> Value {
-    items::split(text)
-        .into_iter()
-        .map(|code| number(decode(&code)).unwrap_or(Value::String(code)))
-        .collect()
+    items::split(text).into_iter().map(|code| number(decode(&code)).unwrap_or(Value::String(code))).collect()
 }

@@ -1,4 +1,12 @@
 //! Every record of every golden bucket reads back as it was written, except what s3db.js destroyed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "this file is a test"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,7 +52,8 @@ fn load(path: &Path) -> Bucket {
 /// JSON of JavaScript may hold lone surrogates, which no Rust text can: they become U+FFFD.
 fn parse_javascript_json(text: &str) -> Value {
     let pairs = regex::Regex::new(r"(?i)(\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2})|\\ud[89a-f][0-9a-f]{2}").unwrap();
-    let mended = pairs.replace_all(text, |c: &regex::Captures<'_>| c.get(1).map_or("\\ufffd".to_owned(), |m| m.as_str().to_owned()));
+    let mended = pairs
+        .replace_all(text, |c: &regex::Captures<'_>| c.get(1).map_or("\\ufffd".to_owned(), |m| m.as_str().to_owned()));
     serde_json::from_str(&mended).unwrap()
 }
 
@@ -121,7 +130,8 @@ fn every_golden_record_reads_back_as_it_was_written() {
                     decoded.attributes.shift_remove("updatedAt");
                 }
                 let all = bucket.json["divergences"].as_array().unwrap();
-                let divergences: Vec<&Value> = all.iter().filter(|d| d["resource"] == *name.as_str() && d["id"] == *id.as_str()).collect();
+                let divergences: Vec<&Value> =
+                    all.iter().filter(|d| d["resource"] == *name.as_str() && d["id"] == *id.as_str()).collect();
                 let mut found = Vec::new();
                 differences("", Some(&written), Some(&Value::Object(decoded.attributes)), &mut found);
                 exact += usize::from(found.is_empty());
@@ -170,7 +180,9 @@ fn damaged_golden_objects_are_errors_or_records_but_never_panics() {
     for bucket in buckets() {
         let catalog = Catalog::parse(&bucket.objects[keys::CATALOG].2).unwrap();
         for (key, (headers, content_type, body)) in &bucket.objects {
-            let Some((name, r)) = catalog.resources().iter().find(|(n, _)| keys::record_id(n, key).is_some()) else { continue };
+            let Some((name, r)) = catalog.resources().iter().find(|(n, _)| keys::record_id(n, key).is_some()) else {
+                continue;
+            };
             assert!(!name.is_empty());
             for cut in [body.len() / 2, body.len().saturating_sub(1)] {
                 let object = StoredObject { headers, content_type: Some(content_type), body: &body[..cut] };
@@ -195,7 +207,9 @@ fn damaged_golden_objects_are_errors_or_records_but_never_panics() {
 #[test]
 fn the_peers_unit_vectors_hold() {
     let Ok(path) = std::env::var("S3DB_FORMAT_VECTORS") else {
-        println!("not run: S3DB_FORMAT_VECTORS names no file; the statements of docs/format.md are tested in tests/statements.rs");
+        println!(
+            "not run: S3DB_FORMAT_VECTORS names no file; the statements of docs/format.md are tested in tests/statements.rs"
+        );
         return;
     };
     let v = parse_javascript_json(&std::fs::read_to_string(path).unwrap());
@@ -237,7 +251,9 @@ fn the_peers_unit_vectors_hold() {
         let fields = c["fields"].as_object().unwrap().iter().map(|(k, v)| (k.clone(), v.as_str().unwrap().to_owned()));
         let partition = s3db_format::partition::Partition::new(c["partition"].as_str().unwrap(), fields);
         let data = untag(&c["data"]).unwrap();
-        let key = partition.values(data.as_object().unwrap(), "v0").map(|v| partition.reference_key("r", &v, c["id"].as_str().unwrap()));
+        let key = partition
+            .values(data.as_object().unwrap(), "v0")
+            .map(|v| partition.reference_key("r", &v, c["id"].as_str().unwrap()));
         assert_eq!(key.map_or(Value::Null, Value::String), c["key"], "{c}");
     }
     let names: Vec<String> = list("locale_sort").iter().map(|v| v.as_str().unwrap().to_owned()).collect();

@@ -1,4 +1,12 @@
 //! What is written is read back equal, for random definitions and records, and no decoder panics.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "this file is a test"
+)]
 
 #[path = "../../../dev/generator/mod.rs"]
 mod generator;
@@ -78,12 +86,16 @@ fn round_trip(seed: u64, behavior: Behavior) -> bool {
         Err(error) => panic!("seed {seed}: {error}"),
     };
     for (name, text) in &encoded.headers {
-        assert!(text.bytes().all(|b| (0x20..0x7f).contains(&b)), "seed {seed}: header {name} is not visible ASCII: {text:?}");
+        assert!(
+            text.bytes().all(|b| (0x20..0x7f).contains(&b)),
+            "seed {seed}: header {name} is not visible ASCII: {text:?}"
+        );
         assert!(text.trim() == text && *name == name.to_lowercase(), "seed {seed}: HTTP would change {name}: {text:?}");
     }
     let size: usize = encoded.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
     assert!(size <= limits::HEADER_BYTES, "seed {seed}: {size} bytes of headers");
-    let object = StoredObject { headers: &encoded.headers, content_type: Some(&encoded.content_type), body: &encoded.body };
+    let object =
+        StoredObject { headers: &encoded.headers, content_type: Some(&encoded.content_type), body: &encoded.body };
     let mut decoded = decode(&resource, object).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     open(&mut decoded);
     let mut wanted = record.clone();
@@ -93,7 +105,10 @@ fn round_trip(seed: u64, behavior: Behavior) -> bool {
     assert!(
         value::same_json(&Value::Object(decoded.attributes.clone()), &Value::Object(wanted.clone())),
         "seed {seed} {behavior:?}:\nwritten {}\nread    {}\nheaders {:?}\nbody {}",
-        json!(wanted), json!(decoded.attributes), encoded.headers, String::from_utf8_lossy(&encoded.body)
+        json!(wanted),
+        json!(decoded.attributes),
+        encoded.headers,
+        String::from_utf8_lossy(&encoded.body)
     );
     assert_eq!(decoded.stamp.as_ref(), Some(&stamp), "seed {seed}");
     assert_eq!(decoded.has_content, content.is_some(), "seed {seed}");
@@ -117,7 +132,13 @@ fn bodies_of_two_writes_of_one_record_differ() {
         let record = json!({"a": "same"});
         let body = |rev: &str| {
             let (stamp, sealed) = (Stamp::first(rev.to_owned()), HashMap::new());
-            let draft = Draft { id: "x", attributes: record.as_object().unwrap(), sealed: &sealed, stamp: &stamp, content: None };
+            let draft = Draft {
+                id: "x",
+                attributes: record.as_object().unwrap(),
+                sealed: &sealed,
+                stamp: &stamp,
+                content: None,
+            };
             encode(resource.current(), &draft).unwrap().body
         };
         assert_ne!(body("01HZZZZZZZZZZZZZZZZZZZZZZ0"), body("01HZZZZZZZZZZZZZZZZZZZZZZ1"), "{behavior:?}");

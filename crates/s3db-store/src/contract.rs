@@ -1,5 +1,5 @@
 //! The suite that every engine must pass, in both of its modes.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these functions are tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "these functions are tests")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,7 +97,10 @@ async fn listings_are_complete_and_in_byte_order(store: &dyn Store) {
     }
     assert_eq!(found, keys);
     let after = store.list(List { start_after: Some("list/20".into()), ..List::prefix("list/2") }).await.unwrap();
-    assert_eq!(after.entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>(), ["list/21", "list/22", "list/23", "list/24"]);
+    assert_eq!(
+        after.entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>(),
+        ["list/21", "list/22", "list/23", "list/24"]
+    );
     let before = store.list(List { start_after: Some("a".into()), ..List::prefix("list/2") }).await.unwrap();
     assert_eq!(before.entries.len(), 5);
     keys.push("list".into());

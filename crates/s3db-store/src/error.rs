@@ -56,9 +56,6 @@ impl StoreError {
 
     /// Whether a read that failed like this may be sent again.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.kind,
-            ErrorKind::Conflict | ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Unknown
-        )
+        matches!(self.kind, ErrorKind::Conflict | ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Unknown)
     }
 }

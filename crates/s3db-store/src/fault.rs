@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use crate::{
-    Capabilities, Copy, ErrorKind, List, Object, ObjectMeta, Page, Precondition, Put, Result, Store, StoreError, Wrapped,
+    Capabilities, Copy, ErrorKind, List, Object, ObjectMeta, Page, Precondition, Put, Result, Store, StoreError,
+    Wrapped,
 };
 
 /// What happens to a request.

@@ -20,9 +20,7 @@ mod store;
 
 pub use error::{ErrorKind, StoreError};
 pub use quirks::Quirks;
-pub use store::{
-    Capabilities, Copy, Entry, List, Object, ObjectMeta, Page, Precondition, Put, Store, Wrapped,
-};
+pub use store::{Capabilities, Copy, Entry, List, Object, ObjectMeta, Page, Precondition, Put, Store, Wrapped};
 
 /// What every operation of a store returns.
 pub type Result<T> = std::result::Result<T, StoreError>;

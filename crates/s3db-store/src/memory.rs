@@ -136,7 +136,12 @@ impl Store for Memory {
             .by_key
             .range::<String, _>((from, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(&list.prefix))
-            .map(|(key, o)| Entry { key: key.clone(), etag: o.meta.etag.clone(), size: o.meta.size, modified_ms: o.meta.modified_ms });
+            .map(|(key, o)| Entry {
+                key: key.clone(),
+                etag: o.meta.etag.clone(),
+                size: o.meta.size,
+                modified_ms: o.meta.modified_ms,
+            });
         Ok(page_of(entries, &list))
     }
 
@@ -153,7 +158,12 @@ impl Store for Memory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { compare_and_swap: true, conditional_delete: !self.quirks.unconditional_delete, definite_refusals: self.quirks == Quirks::default(), ordered_listing: true }
+        Capabilities {
+            compare_and_swap: true,
+            conditional_delete: !self.quirks.unconditional_delete,
+            definite_refusals: self.quirks == Quirks::default(),
+            ordered_listing: true,
+        }
     }
 
     fn now_ms(&self) -> i64 {

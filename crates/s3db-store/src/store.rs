@@ -192,7 +192,9 @@ pub(crate) fn page_of(entries: impl Iterator<Item = Entry>, list: &List) -> Page
     let mut page = Page::default();
     for entry in entries {
         let rolled = list.delimiter.and_then(|d| roll_up(&entry.key, &list.prefix, d));
-        let known = rolled.as_ref().is_some_and(|p| page.prefixes.last() == Some(p) || list.token.as_ref().is_some_and(|t| t.starts_with(p.as_str())));
+        let known = rolled.as_ref().is_some_and(|p| {
+            page.prefixes.last() == Some(p) || list.token.as_ref().is_some_and(|t| t.starts_with(p.as_str()))
+        });
         if known {
             continue;
         }

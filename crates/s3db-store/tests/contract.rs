@@ -1,4 +1,12 @@
 //! Every engine keeps the contract, in the ideal mode and as real servers behave.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "this file is a test"
+)]
 
 use std::sync::Arc;
 

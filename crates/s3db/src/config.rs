@@ -69,7 +69,8 @@ impl Config {
                 Ok(Self { settings: Settings::default(), file: None, folder: PathBuf::from(".") })
             }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                Err(Error::new(ErrorKind::NotFound, format!("there is no configuration file {}", path.display())).guide("check --config, or create one with `s3db init`"))
+                Err(Error::new(ErrorKind::NotFound, format!("there is no configuration file {}", path.display()))
+                    .guide("check --config, or create one with `s3db init`"))
             }
             Err(e) => Err(Error::new(ErrorKind::Unavailable, format!("cannot read {}: {e}", path.display()))),
         }
@@ -82,11 +83,13 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let invalid = |message: String| Error::new(ErrorKind::Invalid, format!("{}: {message}", path.display()));
         let table: toml::Table = toml::from_str(text).map_err(|e| invalid(e.to_string().trim_end().to_owned()))?;
-        for key in table.keys().filter(|k| !KEYS.contains(&k.as_str())) {
+        if let Some(key) = table.keys().find(|k| !KEYS.contains(&k.as_str())) {
             if LATER.contains(&key.as_str()) {
-                return Err(invalid(format!("'{key}' is not supported by this version")).guide("remove it, or use a newer s3db"));
+                return Err(invalid(format!("'{key}' is not supported by this version"))
+                    .guide("remove it, or use a newer s3db"));
             }
-            let hint = s3db_format::error::did_you_mean(key, KEYS).unwrap_or_else(|| format!("known keys: {}", KEYS.join(", ")));
+            let hint = s3db_format::error::did_you_mean(key, KEYS)
+                .unwrap_or_else(|| format!("known keys: {}", KEYS.join(", ")));
             return Err(invalid(format!("the key '{key}' is unknown")).guide(hint));
         }
         let settings: Settings = toml::from_str(text).map_err(|e| invalid(e.to_string().trim_end().to_owned()))?;
@@ -109,7 +112,8 @@ impl Config {
 /// # Errors
 /// `Invalid` if the file cannot be read, or its first line is empty.
 pub fn read_passphrase(path: &Path) -> Result<String> {
-    let invalid = |message: String| Error::new(ErrorKind::Invalid, format!("passphrase file {}: {message}", path.display()));
+    let invalid =
+        |message: String| Error::new(ErrorKind::Invalid, format!("passphrase file {}: {message}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| invalid(e.to_string()))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(line.to_owned()),
@@ -133,7 +137,10 @@ mod tests {
     #[test]
     fn unknown_keys_are_refused_with_a_suggestion() {
         let error = refusal("ulr = \"file:./data\"");
-        assert_eq!((error.to_string().as_str(), error.guidance()), ("s3db.toml: the key 'ulr' is unknown", Some("did you mean 'url'?")));
+        assert_eq!(
+            (error.to_string().as_str(), error.guidance()),
+            ("s3db.toml: the key 'ulr' is unknown", Some("did you mean 'url'?"))
+        );
         assert!(refusal("url = 5").to_string().contains("url = 5"));
         assert!(refusal("output = \"xml\"").to_string().contains("xml"));
         assert!(refusal("[backup]\n").to_string().contains("not supported by this version"));
@@ -141,7 +148,8 @@ mod tests {
 
     #[test]
     fn paths_are_taken_from_the_folder_of_the_file() {
-        let config = Config::parse("url = \"file:./data\"\npassphraseFile = \"key\"", Path::new("/srv/app/s3db.toml")).unwrap();
+        let config =
+            Config::parse("url = \"file:./data\"\npassphraseFile = \"key\"", Path::new("/srv/app/s3db.toml")).unwrap();
         assert_eq!(config.folder, Path::new("/srv/app"));
         assert!(config.passphrase().unwrap_err().to_string().contains("/srv/app/key"));
     }

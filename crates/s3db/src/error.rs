@@ -65,7 +65,15 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), guidance: None, details: None, applied_unknown: false, retryable: false, source: None }
+        Self {
+            kind,
+            message: message.into(),
+            guidance: None,
+            details: None,
+            applied_unknown: false,
+            retryable: false,
+            source: None,
+        }
     }
 
     pub(crate) fn guide(mut self, guidance: impl Into<String>) -> Self {
@@ -122,11 +130,15 @@ impl Error {
 
     /// Definitions that cannot be taken.
     pub(crate) fn invalid_definition(resource: &str, problems: &[DefinitionError]) -> Self {
-        let fields: Vec<Value> = problems.iter().map(|p| json!({ "field": p.field, "rule": "definition", "message": p.message })).collect();
+        let fields: Vec<Value> =
+            problems.iter().map(|p| json!({ "field": p.field, "rule": "definition", "message": p.message })).collect();
         let sentences: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Self::new(ErrorKind::Invalid, format!("the definition of resource '{resource}' is invalid: {}", sentences.join("; ")))
-            .guide("correct the definition; nothing was written")
-            .detail(json!({ "fields": fields }))
+        Self::new(
+            ErrorKind::Invalid,
+            format!("the definition of resource '{resource}' is invalid: {}", sentences.join("; ")),
+        )
+        .guide("correct the definition; nothing was written")
+        .detail(json!({ "fields": fields }))
     }
 
     /// What it means.
@@ -179,7 +191,9 @@ impl From<StoreError> for Error {
             Store::Precondition | Store::Conflict => (ErrorKind::Conflict, None),
             Store::Throttled | Store::Unavailable => (ErrorKind::Unavailable, Some("try again later")),
             Store::Unknown => return Self::undecided("the request", Some(error)),
-            Store::Denied => (ErrorKind::Unavailable, Some("check the permissions of the directory, or the credentials")),
+            Store::Denied => {
+                (ErrorKind::Unavailable, Some("check the permissions of the directory, or the credentials"))
+            }
             Store::Full => (ErrorKind::Unavailable, Some("free some space; nothing of this write was kept")),
             Store::Invalid => (ErrorKind::Invalid, None),
             Store::Unsupported => (ErrorKind::Unsupported, None),
@@ -201,7 +215,8 @@ impl From<FormatError> for Error {
             FormatError::Corrupt(_) => Self::new(ErrorKind::Integrity, message),
             FormatError::Unsupported(_) => Self::new(ErrorKind::Unsupported, message),
             FormatError::TooLarge { size, limit, .. } => {
-                let fields = json!([{ "field": "", "rule": "size", "expected": limit, "actual": size, "message": message }]);
+                let fields =
+                    json!([{ "field": "", "rule": "size", "expected": limit, "actual": size, "message": message }]);
                 Self::new(ErrorKind::Invalid, message).detail(json!({ "fields": fields }))
             }
             FormatError::Key { field, .. } => {

@@ -56,7 +56,13 @@ impl Hooks {
     }
 
     /// Runs the hooks of a point one after another.
-    pub(crate) async fn run(&self, resource: &str, point: HookPoint, id: &str, mut record: Map<String, Value>) -> Result<Map<String, Value>> {
+    pub(crate) async fn run(
+        &self,
+        resource: &str,
+        point: HookPoint,
+        id: &str,
+        mut record: Map<String, Value>,
+    ) -> Result<Map<String, Value>> {
         let found = {
             let hooks = self.0.read().unwrap_or_else(PoisonError::into_inner);
             hooks.get(&(resource.to_owned(), point)).cloned().unwrap_or_default()
@@ -64,10 +70,13 @@ impl Hooks {
         for hook in found {
             record = hook(id.to_owned(), record).await.map_err(|reason| {
                 let guidance = match point {
-                    HookPoint::BeforeInsert | HookPoint::BeforeUpdate | HookPoint::BeforeDelete => "a hook refused; nothing was written",
+                    HookPoint::BeforeInsert | HookPoint::BeforeUpdate | HookPoint::BeforeDelete => {
+                        "a hook refused; nothing was written"
+                    }
                     _ => "the write stands; a hook that runs after it failed",
                 };
-                Error::new(ErrorKind::Invalid, format!("hook {point:?} of resource '{resource}': {reason}")).guide(guidance)
+                Error::new(ErrorKind::Invalid, format!("hook {point:?} of resource '{resource}': {reason}"))
+                    .guide(guidance)
             })?;
         }
         Ok(record)

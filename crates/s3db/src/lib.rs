@@ -53,9 +53,9 @@ pub use resource::{
     BulkFailure, BulkReport, Content, DeleteReport, ListOptions, Meta, NumberedPage, OnError, Page, Record,
     ReindexReport, Resource, RotateReport, UpdateOptions,
 };
+pub use s3db_format::FieldError;
 pub use s3db_format::error::did_you_mean;
 pub use s3db_format::resource::{Behavior, ResourceDefinition};
-pub use s3db_format::FieldError;
 pub use s3db_store as store;
 pub use typed::{Stored, TypedResource};
 pub use url::{Bucket, Location, mask};

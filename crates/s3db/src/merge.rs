@@ -47,7 +47,8 @@ fn merge_member(record: &mut Map<String, Value>, name: &str, value: &Value) {
 
 fn unset(record: &mut Map<String, Value>, paths: &Value) -> Result<()> {
     let invalid = || {
-        Error::new(ErrorKind::Invalid, "'$unset' must be a list of dotted paths").guide("write {\"$unset\": [\"a.b\"]}; nothing was written")
+        Error::new(ErrorKind::Invalid, "'$unset' must be a list of dotted paths")
+            .guide("write {\"$unset\": [\"a.b\"]}; nothing was written")
     };
     for path in paths.as_array().ok_or_else(invalid)? {
         remove_path(record, path.as_str().ok_or_else(invalid)?);

@@ -101,7 +101,8 @@ impl Secrets {
 
     pub(crate) async fn open(&self, field: &SecretField) -> Result<String> {
         let refused = |reason: SecretError| {
-            let error = Error::new(ErrorKind::Integrity, format!("secret field '{}' cannot be read: {reason}", field.path));
+            let error =
+                Error::new(ErrorKind::Integrity, format!("secret field '{}' cannot be read: {reason}", field.path));
             match (reason, self.has_passphrase()) {
                 (SecretError::Refused, true) => error.guide("give the passphrase that the record was written with"),
                 (SecretError::Refused, false) => {
@@ -117,8 +118,11 @@ impl Secrets {
     /// Encrypts one value.
     pub(crate) async fn seal(&self, path: &str, plaintext: &str) -> Result<String> {
         if !self.has_passphrase() {
-            return Err(Error::new(ErrorKind::Invalid, format!("field '{path}' is a secret, and no passphrase was given"))
-                .guide("set S3DB_PASSPHRASE, passphraseFile in s3db.toml, or passphrase() in Rust; nothing was written"));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("field '{path}' is a secret, and no passphrase was given"),
+            )
+            .guide("set S3DB_PASSPHRASE, passphraseFile in s3db.toml, or passphrase() in Rust; nothing was written"));
         }
         let mut writing = self.writing.lock().await;
         let current = match writing.take().filter(|w| w.sealed < VALUES_PER_SALT) {
@@ -135,6 +139,8 @@ impl Secrets {
         self.entropy.fill(&mut iv);
         let sealed = current.key.seal(&current.salt, &iv, plaintext);
         *writing = Some(Writing { sealed: current.sealed + 1, ..current });
-        sealed.map_err(|reason| Error::new(ErrorKind::Internal, format!("secret field '{path}' cannot be encrypted: {reason}")))
+        sealed.map_err(|reason| {
+            Error::new(ErrorKind::Internal, format!("secret field '{path}' cannot be encrypted: {reason}"))
+        })
     }
 }

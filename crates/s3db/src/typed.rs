@@ -99,7 +99,8 @@ impl<T: Serialize + DeserializeOwned> TypedResource<T> {
 }
 
 fn json_of<T: Serialize>(record: &T) -> Result<Value> {
-    serde_json::to_value(record).map_err(|e| Error::new(ErrorKind::Invalid, format!("the record cannot be made JSON: {e}")))
+    serde_json::to_value(record)
+        .map_err(|e| Error::new(ErrorKind::Invalid, format!("the record cannot be made JSON: {e}")))
 }
 
 fn typed<T: DeserializeOwned>(record: Record) -> Result<Stored<T>> {

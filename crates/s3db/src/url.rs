@@ -67,7 +67,8 @@ impl Location {
             "file" => directory(text, rest, base),
             "memory" => memory(text, rest),
             "s3" | "http" | "https" => bucket(text, scheme),
-            other => Err(invalid(text, &format!("the scheme '{other}' is unknown")).guide("use s3:, http:, https:, file: or memory:")),
+            other => Err(invalid(text, &format!("the scheme '{other}' is unknown"))
+                .guide("use s3:, http:, https:, file: or memory:")),
         }
     }
 }
@@ -94,7 +95,10 @@ fn directory(text: &str, rest: &str, base: &Path) -> Result<Location> {
     refuse_options(text, query, &[])?;
     let path = match path.strip_prefix("//") {
         Some(absolute) if absolute.starts_with('/') => absolute,
-        Some(host) => return Err(invalid(text, &format!("'{host}' would be a host")).guide("write file:///absolute/path or file:relative/path")),
+        Some(host) => {
+            return Err(invalid(text, &format!("'{host}' would be a host"))
+                .guide("write file:///absolute/path or file:relative/path"));
+        }
         None => path,
     };
     let path = percent_decode_str(path).decode_utf8().map_err(|_| invalid(text, "the path is not UTF-8"))?;
@@ -129,11 +133,15 @@ fn refuse_options(text: &str, query: &str, known: &[&str]) -> Result<()> {
 }
 
 fn bucket(text: &str, scheme: &str) -> Result<Location> {
-    let parsed = url::Url::parse(text).map_err(|e| invalid(text, &e.to_string()).guide("percent-encode a '/' in the secret as %2F"))?;
+    let parsed = url::Url::parse(text)
+        .map_err(|e| invalid(text, &e.to_string()).guide("percent-encode a '/' in the secret as %2F"))?;
     refuse_options(text, parsed.query().unwrap_or_default(), &OPTIONS)?;
     let option = |name: &str| parsed.query_pairs().find(|(k, _)| k == name).map(|(_, v)| v.into_owned());
     let decode = |part: &str, what: &str| {
-        percent_decode_str(part).decode_utf8().map(std::borrow::Cow::into_owned).map_err(|_| invalid(text, &format!("the {what} is not UTF-8")))
+        percent_decode_str(part)
+            .decode_utf8()
+            .map(std::borrow::Cow::into_owned)
+            .map_err(|_| invalid(text, &format!("the {what} is not UTF-8")))
     };
     let credentials = match (parsed.username(), parsed.password()) {
         ("", None) => None,
@@ -151,7 +159,14 @@ fn bucket(text: &str, scheme: &str) -> Result<Location> {
         None if scheme == "s3" => None,
         None => Some(parsed.origin().ascii_serialization()),
     };
-    let parallelism = option("parallelism").map(|p| p.parse::<usize>().ok().filter(|n| (1..=1024).contains(n)).ok_or_else(|| invalid(text, "parallelism must be 1 to 1024"))).transpose()?;
+    let parallelism = option("parallelism")
+        .map(|p| {
+            p.parse::<usize>()
+                .ok()
+                .filter(|n| (1..=1024).contains(n))
+                .ok_or_else(|| invalid(text, "parallelism must be 1 to 1024"))
+        })
+        .transpose()?;
     Ok(Location::Bucket(Bucket {
         name: if name.is_empty() { "s3db".to_owned() } else { name },
         prefix: prefix.trim_end_matches('/').to_owned(),

@@ -4,6 +4,14 @@
 //! explorer visits every reachable state once (a state is what is stored together with what each
 //! operation has seen) and asserts in each, so also after any crash, that the record's current index
 //! key exists. At the end of each path the answers must be those of some order of the operations.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "this file is a test"
+)]
 
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
@@ -15,7 +23,9 @@ use std::task::{Context, Poll, Waker};
 
 use s3db::store::clock::ManualClock;
 use s3db::store::memory::Memory;
-use s3db::store::{Capabilities, Copy, List, Object, ObjectMeta, Page, Precondition, Put, Quirks, Result as StoreResult, Store};
+use s3db::store::{
+    Capabilities, Copy, List, Object, ObjectMeta, Page, Precondition, Put, Quirks, Result as StoreResult, Store,
+};
 use s3db::{Database, ErrorKind, ResourceDefinition, SeededEntropy, UpdateOptions};
 use s3db_format::catalog::Catalog;
 use s3db_format::record::{StoredObject, decode};
@@ -171,7 +181,10 @@ impl Run {
         let memory = Arc::new(Memory::with(quirks, Arc::new(ManualClock::at(START))));
         ready(async {
             let db = connect(Arc::clone(&memory) as Arc<dyn Store>, 1).await;
-            let definition = ResourceDefinition::new("r").attribute("s", "string").attribute("n", "number|default:0").partition("byS", [("s", "string")]);
+            let definition = ResourceDefinition::new("r")
+                .attribute("s", "string")
+                .attribute("n", "number|default:0")
+                .partition("byS", [("s", "string")]);
             let resource = db.create_resource(definition).await.unwrap();
             if present {
                 resource.insert(json!({"id": "x", "s": "a"})).await.unwrap();
@@ -232,7 +245,11 @@ impl Run {
         let record = objects.get("resource=r/data/id=x")?;
         let catalog = Catalog::parse(&objects["s3db.json"].body).unwrap();
         let resource = catalog.resource("r").unwrap();
-        let object = StoredObject { headers: &record.meta.headers, content_type: record.meta.content_type.as_deref(), body: &record.body };
+        let object = StoredObject {
+            headers: &record.meta.headers,
+            content_type: record.meta.content_type.as_deref(),
+            body: &record.body,
+        };
         let decoded = decode(resource, object).unwrap();
         let partition = resource.partition("byS").unwrap();
         let values = partition.values(&decoded.attributes, &decoded.version).unwrap();
@@ -254,7 +271,10 @@ fn start(op: Op, at: usize, store: Arc<Gated>) -> Running {
             Op::Upsert(s) => r.upsert(json!({"id": "x", "s": s})).await.map(|_| ()),
             Op::Delete => r.delete("x").await,
             Op::UpdateOnce(s) => match r.get("x").await {
-                Ok(read) => r.update_with("x", json!({"s": s}), &UpdateOptions { expected_rev: Some(read.meta.rev) }).await.map(|_| ()),
+                Ok(read) => r
+                    .update_with("x", json!({"s": s}), &UpdateOptions { expected_rev: Some(read.meta.rev) })
+                    .await
+                    .map(|_| ()),
                 Err(error) => Err(error),
             },
         };
@@ -269,7 +289,14 @@ fn start(op: Op, at: usize, store: Arc<Gated>) -> Running {
 type Model = Option<(String, u64)>;
 
 /// Whether the answers and the end are those of some order of the operations.
-fn is_explained(ops: &[Op], answers: &[Answer], left: &mut Vec<usize>, state: &Model, end: &Model, quirks: Quirks) -> bool {
+fn is_explained(
+    ops: &[Op],
+    answers: &[Answer],
+    left: &mut Vec<usize>,
+    state: &Model,
+    end: &Model,
+    quirks: Quirks,
+) -> bool {
     if left.is_empty() {
         return state == end;
     }
@@ -296,7 +323,11 @@ fn step(op: Op, at: usize, answer: Answer, state: &Model, quirks: Quirks) -> Opt
         (Op::Delete, Answer::Done, Some(_)) => Some(None),
         // A delete without a condition does not tell who deleted.
         (Op::Delete, Answer::Done, None) if quirks.unconditional_delete => Some(None),
-        (Op::Update(_) | Op::UpdateOther | Op::UpdateOnce(_) | Op::Delete, Answer::Refused(ErrorKind::NotFound), None) => Some(None),
+        (
+            Op::Update(_) | Op::UpdateOther | Op::UpdateOnce(_) | Op::Delete,
+            Answer::Refused(ErrorKind::NotFound),
+            None,
+        ) => Some(None),
         // A single attempt that lost leaves everything as it is.
         (Op::UpdateOnce(_), Answer::Refused(ErrorKind::Conflict), _) => Some(state.clone()),
         _ => None,
@@ -326,7 +357,8 @@ fn explore(ops: &[Op], present: bool, quirks: Quirks) -> Explored {
         let stored = run.check(&path);
         let choices = run.choices();
         if choices.is_empty() {
-            let answers: Vec<Answer> = run.answers.iter().map(|a| a.expect("an operation waits for nothing and has no answer")).collect();
+            let answers: Vec<Answer> =
+                run.answers.iter().map(|a| a.expect("an operation waits for nothing and has no answer")).collect();
             found.ends += 1;
             // An outcome that cannot be found out is said to be so; it may or may not have happened.
             if answers.contains(&Answer::Refused(ErrorKind::Unavailable)) {
@@ -336,7 +368,10 @@ fn explore(ops: &[Op], present: bool, quirks: Quirks) -> Explored {
             let end = stored.map(|(s, n)| (s.as_str().unwrap().to_owned(), n.as_u64().unwrap()));
             let start = present.then(|| ("a".to_owned(), 0));
             let mut left = (0..ops.len()).collect();
-            assert!(is_explained(ops, &answers, &mut left, &start, &end, quirks), "{ops:?} answered {answers:?} and left {end:?} by {path:?}");
+            assert!(
+                is_explained(ops, &answers, &mut left, &start, &end, quirks),
+                "{ops:?} answered {answers:?} and left {end:?} by {path:?}"
+            );
         }
         for choice in choices {
             let mut longer = path.clone();

@@ -1,4 +1,12 @@
 //! What the library promises about records, on memory and on a directory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "this file is a test"
+)]
 
 use std::sync::Arc;
 
@@ -6,7 +14,10 @@ use s3db::store::clock::ManualClock;
 use s3db::store::fault::{Fault, Faulty};
 use s3db::store::memory::Memory;
 use s3db::store::{Precondition, Put, Quirks, Store};
-use s3db::{Behavior, Database, Delivery, ErrorKind, EventKind, HookPoint, ListOptions, OnError, Resource, ResourceDefinition, UpdateOptions};
+use s3db::{
+    Behavior, Database, Delivery, ErrorKind, EventKind, HookPoint, ListOptions, OnError, Resource, ResourceDefinition,
+    UpdateOptions,
+};
 use serde_json::{Value, json};
 
 fn users() -> ResourceDefinition {
@@ -43,7 +54,10 @@ async fn what_is_inserted_is_read_back_and_can_be_changed_and_deleted() {
     let read = users.get("ana").await.unwrap();
     assert!(s3db_format::value::same_json(&read.to_json(), &given), "{}", read.to_json());
     assert_eq!(inserted, read);
-    let updated = users.update("ana", json!({"address": {"geo": {"lat": 1}}, "tags": ["x"], "country": null, "$unset": ["email"]})).await.unwrap();
+    let updated = users
+        .update("ana", json!({"address": {"geo": {"lat": 1}}, "tags": ["x"], "country": null, "$unset": ["email"]}))
+        .await
+        .unwrap();
     assert_eq!(updated.attributes["address"], json!({"city": "São Paulo", "geo": {"lat": 1, "lon": -46}}));
     assert_eq!((&updated.attributes["country"], &updated.attributes["tags"]), (&Value::Null, &json!(["x"])));
     assert_eq!(users.get("ana").await.unwrap(), updated);
@@ -57,12 +71,22 @@ async fn what_is_inserted_is_read_back_and_can_be_changed_and_deleted() {
 async fn a_violation_returns_every_failing_field_and_writes_nothing() {
     let (users, memory) = resource().await;
     let before = memory.snapshot();
-    let error = users.insert(json!({"name": "A", "email": "no", "emial": "x", "address": {"geo": {"lat": "north"}}, "tags": [1]})).await.unwrap_err();
+    let error = users
+        .insert(json!({"name": "A", "email": "no", "emial": "x", "address": {"geo": {"lat": "north"}}, "tags": [1]}))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     let fields = error.details().unwrap()["fields"].as_array().unwrap().clone();
-    let found: Vec<(&str, &str)> = fields.iter().map(|f| (f["field"].as_str().unwrap(), f["rule"].as_str().unwrap())).collect();
+    let found: Vec<(&str, &str)> =
+        fields.iter().map(|f| (f["field"].as_str().unwrap(), f["rule"].as_str().unwrap())).collect();
     let wanted = [
-        ("name", "min"), ("email", "type"), ("address.city", "required"), ("address.geo.lat", "type"), ("address.geo.lon", "required"), ("tags", "type"), ("emial", "undeclared"),
+        ("name", "min"),
+        ("email", "type"),
+        ("address.city", "required"),
+        ("address.geo.lat", "type"),
+        ("address.geo.lon", "required"),
+        ("tags", "type"),
+        ("emial", "undeclared"),
     ];
     assert_eq!(found, wanted);
     assert_eq!((&fields[0]["expected"], &fields[0]["actual"]), (&json!(2), &json!(1)));
@@ -108,12 +132,19 @@ async fn a_revision_changes_with_every_write_even_where_the_etag_is_a_digest() {
     let db = Database::builder("memory://").store(memory).connect().await.unwrap();
     for behavior in Behavior::ALL {
         let name = behavior.word();
-        let r = db.create_resource(ResourceDefinition::new(name).attribute("n", "number").behavior(behavior)).await.unwrap();
+        let r = db
+            .create_resource(ResourceDefinition::new(name).attribute("n", "number").behavior(behavior))
+            .await
+            .unwrap();
         let first = r.insert(json!({"id": "x", "n": 1})).await.unwrap();
         r.update("x", json!({"n": 2})).await.unwrap();
         r.update("x", json!({"n": 1})).await.unwrap();
         let options = UpdateOptions { expected_rev: Some(first.meta.rev) };
-        assert_eq!(r.update_with("x", json!({"n": 9}), &options).await.unwrap_err().kind(), ErrorKind::Conflict, "{name}");
+        assert_eq!(
+            r.update_with("x", json!({"n": 9}), &options).await.unwrap_err().kind(),
+            ErrorKind::Conflict,
+            "{name}"
+        );
     }
 }
 
@@ -123,7 +154,11 @@ async fn ids_that_cannot_be_keys_are_refused_before_a_request() {
     let before = memory.snapshot();
     for id in ["", "a/b", ".", "..", "tab\t", &"x".repeat(513)] {
         let error = users.insert(json!({"id": id, "name": "Ana"})).await.unwrap_err();
-        assert_eq!((error.kind(), &error.details().unwrap()["fields"][0]["field"]), (ErrorKind::Invalid, &json!("id")), "{id:?}");
+        assert_eq!(
+            (error.kind(), &error.details().unwrap()["fields"][0]["field"]),
+            (ErrorKind::Invalid, &json!("id")),
+            "{id:?}"
+        );
     }
     assert!(users.insert(json!({"id": 5, "name": "Ana"})).await.unwrap_err().guidance().unwrap().contains("\"5\""));
     let long = users.insert(json!({"id": "x", "name": "Ana", "country": "ü".repeat(400)})).await.unwrap_err();
@@ -134,7 +169,10 @@ async fn ids_that_cannot_be_keys_are_refused_before_a_request() {
 #[tokio::test]
 async fn integers_that_a_number_cannot_hold_are_refused_with_the_way_out() {
     let (db, _) = database().await;
-    let r = db.create_resource(ResourceDefinition::new("r").attribute("n", "number").attribute("i", "integer|optional")).await.unwrap();
+    let r = db
+        .create_resource(ResourceDefinition::new("r").attribute("n", "number").attribute("i", "integer|optional"))
+        .await
+        .unwrap();
     for text in ["9007199254740993", "-9007199254740993", "12345678901234567890123"] {
         let error = r.insert(json!({"n": serde_json::from_str::<Value>(text).unwrap()})).await.unwrap_err();
         assert!(error.to_string().contains("type string"), "{error}");
@@ -147,7 +185,12 @@ async fn integers_that_a_number_cannot_hold_are_refused_with_the_way_out() {
 #[tokio::test]
 async fn a_catastrophic_pattern_is_given_up_and_an_impossible_one_is_refused() {
     let (db, _) = database().await;
-    let r = db.create_resource(ResourceDefinition::new("r").attribute("s", json!({"type": "string", "pattern": "^(a|aa)+(?=b)$"}))).await.unwrap();
+    let r = db
+        .create_resource(
+            ResourceDefinition::new("r").attribute("s", json!({"type": "string", "pattern": "^(a|aa)+(?=b)$"})),
+        )
+        .await
+        .unwrap();
     let error = r.insert(json!({"s": "a".repeat(60)})).await.unwrap_err();
     assert!(error.to_string().contains("too many steps"), "{error}");
     let error = db.create_resource(ResourceDefinition::new("q").attribute("s", "string|pattern:(")).await.unwrap_err();
@@ -166,15 +209,26 @@ async fn definitions_keep_their_meaning_through_the_catalog() {
         .attribute("o", json!({"deep": {"color": "string|default:a secret number"}}));
     let r = db.create_resource(definition.clone()).await.unwrap();
     let row = r.insert(json!({"plan": "number", "d": "2026-11-22"})).await.unwrap();
-    assert_eq!((&row.attributes["n"], &row.attributes["o"]), (&json!(3), &json!({"deep": {"color": "a secret number"}})));
+    assert_eq!(
+        (&row.attributes["n"], &row.attributes["o"]),
+        (&json!(3), &json!({"deep": {"color": "a secret number"}}))
+    );
     assert_eq!(r.get(&row.id).await.unwrap().attributes["plan"], "number");
-    for bad in [json!({"plan": "gold"}), json!({"plan": "free", "ip": "300.1.1.1"}), json!({"plan": "free", "s": "c"}), json!({"plan": "free", "d": "tomorrow"})] {
+    for bad in [
+        json!({"plan": "gold"}),
+        json!({"plan": "free", "ip": "300.1.1.1"}),
+        json!({"plan": "free", "s": "c"}),
+        json!({"plan": "free", "d": "tomorrow"}),
+    ] {
         assert_eq!(r.insert(bad).await.unwrap_err().kind(), ErrorKind::Invalid);
     }
     db.create_resource(definition).await.unwrap();
     for (_, stored) in &r.definition().await.unwrap().attributes {
         let text = stored.as_str().unwrap_or_default();
-        assert!(!text.starts_with("enum") && !text.starts_with("integer") && !text.starts_with("ip"), "{text}: 9.2.0 could not connect");
+        assert!(
+            !text.starts_with("enum") && !text.starts_with("integer") && !text.starts_with("ip"),
+            "{text}: 9.2.0 could not connect"
+        );
     }
 }
 
@@ -194,12 +248,17 @@ async fn another_definition_of_a_name_is_refused_with_the_differences() {
 #[tokio::test]
 async fn two_processes_that_create_at_once_agree_or_one_is_refused() {
     let memory = Arc::new(Memory::new());
-    let connect = || async { Database::builder("memory://").store(Arc::clone(&memory) as Arc<dyn Store>).connect().await.unwrap() };
+    let connect = || async {
+        Database::builder("memory://").store(Arc::clone(&memory) as Arc<dyn Store>).connect().await.unwrap()
+    };
     let (a, b) = (connect().await, connect().await);
     let other = users().attribute("age", "number|optional");
     let (x, y) = tokio::join!(a.create_resource(users()), b.create_resource(other));
     assert_eq!(u8::from(x.is_ok()) + u8::from(y.is_ok()), 1);
-    let (x, y) = tokio::join!(a.create_resource(ResourceDefinition::new("p").attribute("a", "string")), b.create_resource(ResourceDefinition::new("q").attribute("a", "string")));
+    let (x, y) = tokio::join!(
+        a.create_resource(ResourceDefinition::new("p").attribute("a", "string")),
+        b.create_resource(ResourceDefinition::new("q").attribute("a", "string"))
+    );
     x.unwrap();
     y.unwrap();
     assert_eq!(connect().await.resource_names().await.unwrap(), ["p", "q", "users"]);
@@ -229,7 +288,10 @@ async fn every_row_is_found_through_its_partition_and_no_other() {
     users.insert(json!({"id": "none", "name": "Name"})).await.unwrap();
     let of = |country: &str| ListOptions::default().partition("byCountry", json!({"country": country}));
     let page = users.list(&of("BR")).await.unwrap();
-    assert_eq!((ids(&page.items), page.next, page.warnings), (vec!["u00", "u04", "u08", "u12", "u16", "u20", "u24", "u28"], None, vec![]));
+    assert_eq!(
+        (ids(&page.items), page.next, page.warnings),
+        (vec!["u00", "u04", "u08", "u12", "u16", "u20", "u24", "u28"], None, vec![])
+    );
     assert_eq!(users.count_with(&of("BRA"), false).await.unwrap(), 7);
     assert_eq!(users.count_with(&of(""), true).await.unwrap(), 7);
     users.update("u00", json!({"country": "DE"})).await.unwrap();
@@ -242,27 +304,48 @@ async fn every_row_is_found_through_its_partition_and_no_other() {
     assert_eq!(users.list(&of("BR").after("u28")).await.unwrap().items.len(), 0);
     let wrong = users.list(&ListOptions::default().partition("byCountry", json!({"land": "BR"}))).await.unwrap_err();
     assert!(wrong.guidance().unwrap().contains("country"));
-    assert!(users.list(&ListOptions::default().partition("byCuntry", json!({}))).await.unwrap_err().guidance().unwrap().contains("byCountry"));
+    assert!(
+        users
+            .list(&ListOptions::default().partition("byCuntry", json!({})))
+            .await
+            .unwrap_err()
+            .guidance()
+            .unwrap()
+            .contains("byCountry")
+    );
 }
 
 #[tokio::test]
 async fn leading_fields_of_a_partition_are_enough() {
     let (db, _) = database().await;
-    let definition = ResourceDefinition::new("r").attribute("a", "string").attribute("b", "number").partition("ab", [("a", "string"), ("b", "number")]);
+    let definition = ResourceDefinition::new("r")
+        .attribute("a", "string")
+        .attribute("b", "number")
+        .partition("ab", [("a", "string"), ("b", "number")]);
     let r = db.create_resource(definition).await.unwrap();
     for (id, a, b) in [("z", "x", 1), ("y", "x", 2), ("w", "x", 1), ("v", "q", 1)] {
         r.insert(json!({"id": id, "a": a, "b": b})).await.unwrap();
     }
     let rows = r.list(&ListOptions::default().partition("ab", json!({"a": "x"}))).await.unwrap();
     assert_eq!(ids(&rows.items), ["w", "y", "z"]);
-    assert!(r.list(&ListOptions::default().partition("ab", json!({"b": 1}))).await.unwrap_err().to_string().contains("'a' before"));
+    assert!(
+        r.list(&ListOptions::default().partition("ab", json!({"b": 1})))
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("'a' before")
+    );
 }
 
 #[tokio::test]
 async fn a_stale_key_never_yields_a_row() {
     let (users, memory) = resource().await;
     users.insert(json!({"id": "x", "name": "Ana", "country": "BR"})).await.unwrap();
-    for key in ["s3db/tmp/index/users/byCountry/country=DE/x/OLD", "s3db/tmp/index/users/byCountry/country=BR/x/OLD", "s3db/tmp/index/users/byCountry/country=BR/gone/OLD"] {
+    for key in [
+        "s3db/tmp/index/users/byCountry/country=DE/x/OLD",
+        "s3db/tmp/index/users/byCountry/country=BR/x/OLD",
+        "s3db/tmp/index/users/byCountry/country=BR/gone/OLD",
+    ] {
         memory.put(key, Put::default(), Precondition::None).await.unwrap();
     }
     let of = |country: &str| ListOptions::default().partition("byCountry", json!({"country": country}));
@@ -298,7 +381,9 @@ async fn a_partition_without_a_complete_index_is_scanned_with_a_warning_until_re
 async fn a_wrong_passphrase_is_an_error_that_names_the_field() {
     let (users, memory) = resource().await;
     users.insert(json!({"id": "x", "name": "Ana", "password": "12345678"})).await.unwrap();
-    let open = |passphrase: &str| Database::builder("memory://").store(Arc::clone(&memory) as Arc<dyn Store>).passphrase(passphrase);
+    let open = |passphrase: &str| {
+        Database::builder("memory://").store(Arc::clone(&memory) as Arc<dyn Store>).passphrase(passphrase)
+    };
     let wrong = open("wrong").connect().await.unwrap().resource("users").await.unwrap();
     let error = wrong.get("x").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Integrity);
@@ -308,7 +393,10 @@ async fn a_wrong_passphrase_is_an_error_that_names_the_field() {
     assert_eq!(row.attributes, *json!({"name": "Ana"}).as_object().unwrap());
     let none = open("").connect().await.unwrap().resource("users").await.unwrap();
     assert!(none.get("x").await.unwrap_err().guidance().unwrap().contains("S3DB_PASSPHRASE"));
-    assert_eq!(none.insert(json!({"name": "Eva", "password": "12345678"})).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(
+        none.insert(json!({"name": "Eva", "password": "12345678"})).await.unwrap_err().kind(),
+        ErrorKind::Invalid
+    );
     none.insert(json!({"name": "Eva"})).await.unwrap();
     wrong.delete("x").await.unwrap();
 }
@@ -334,7 +422,9 @@ async fn rotation_moves_every_secret_and_can_be_run_again() {
         users.insert(json!({"id": format!("u{i}"), "name": "Name", "password": format!("secret-{i}")})).await.unwrap();
     }
     users.set_content("u2", "bytes", "text/plain").await.unwrap();
-    let open = |passphrase: &str| Database::builder("memory://").store(Arc::clone(&memory) as Arc<dyn Store>).passphrase(passphrase);
+    let open = |passphrase: &str| {
+        Database::builder("memory://").store(Arc::clone(&memory) as Arc<dyn Store>).passphrase(passphrase)
+    };
     let db = open("pass").connect().await.unwrap();
     assert_eq!(db.rotate_secrets("next", &|_| ()).await.unwrap().rotated, 3);
     assert_eq!(db.rotate_secrets("next", &|_| ()).await.unwrap().rotated, 0);
@@ -348,7 +438,15 @@ async fn rotation_moves_every_secret_and_can_be_run_again() {
 async fn content_and_fields_share_a_record_without_harming_each_other() {
     let (db, _) = database().await;
     for behavior in Behavior::ALL {
-        let r = db.create_resource(ResourceDefinition::new(behavior.word()).attribute("t", "string").attribute("p", "secret|optional").behavior(behavior)).await.unwrap();
+        let r = db
+            .create_resource(
+                ResourceDefinition::new(behavior.word())
+                    .attribute("t", "string")
+                    .attribute("p", "secret|optional")
+                    .behavior(behavior),
+            )
+            .await
+            .unwrap();
         r.insert(json!({"id": "x", "t": "Título", "p": "hidden"})).await.unwrap();
         assert_eq!(r.content("x").await.unwrap(), None);
         for (body, kind) in [("{\"t\":\"EVIL\"}", "application/json"), ("\u{0}bin", "image/png")] {
@@ -359,7 +457,10 @@ async fn content_and_fields_share_a_record_without_harming_each_other() {
         }
         r.update("x", json!({"t": "Neu"})).await.unwrap();
         assert!(r.has_content("x").await.unwrap());
-        assert_eq!((r.get("x").await.unwrap().attributes["t"].clone(), r.get("x").await.unwrap().attributes["p"].clone()), (json!("Neu"), json!("hidden")));
+        assert_eq!(
+            (r.get("x").await.unwrap().attributes["t"].clone(), r.get("x").await.unwrap().attributes["p"].clone()),
+            (json!("Neu"), json!("hidden"))
+        );
         r.delete_content("x").await.unwrap();
         assert!(!r.has_content("x").await.unwrap());
         assert_eq!(r.get("x").await.unwrap().attributes["t"], "Neu");
@@ -372,7 +473,15 @@ async fn each_behaviour_holds_large_records_as_it_says() {
     let (db, _) = database().await;
     let big = "x".repeat(3000);
     for behavior in Behavior::ALL {
-        let r = db.create_resource(ResourceDefinition::new(behavior.word()).attribute("small", "string").attribute("big", "string").behavior(behavior)).await.unwrap();
+        let r = db
+            .create_resource(
+                ResourceDefinition::new(behavior.word())
+                    .attribute("small", "string")
+                    .attribute("big", "string")
+                    .behavior(behavior),
+            )
+            .await
+            .unwrap();
         let result = r.insert(json!({"id": "x", "small": "abc", "big": big})).await;
         match behavior {
             Behavior::EnforceLimits => {
@@ -402,7 +511,11 @@ async fn each_behaviour_holds_large_records_as_it_says() {
 #[tokio::test]
 async fn more_attributes_than_headers_hold_need_a_behaviour_with_a_body() {
     let (db, _) = database().await;
-    let wide = |behavior: Behavior| (0..70).fold(ResourceDefinition::new(behavior.word()).behavior(behavior), |d, i| d.attribute(format!("a{i}"), "string|optional"));
+    let wide = |behavior: Behavior| {
+        (0..70).fold(ResourceDefinition::new(behavior.word()).behavior(behavior), |d, i| {
+            d.attribute(format!("a{i}"), "string|optional")
+        })
+    };
     let record: serde_json::Map<String, Value> = (0..70).map(|i| (format!("a{i}"), json!(format!("v{i}")))).collect();
     for behavior in Behavior::ALL {
         let created = db.create_resource(wide(behavior)).await;
@@ -420,7 +533,10 @@ async fn upsert_and_replace_do_what_they_say() {
     let (users, _) = resource().await;
     users.upsert(json!({"id": "x", "name": "Ana", "country": "BR"})).await.unwrap();
     users.upsert(json!({"id": "x", "email": "a@b.co"})).await.unwrap();
-    assert_eq!(users.get("x").await.unwrap().to_json(), json!({"id": "x", "name": "Ana", "email": "a@b.co", "country": "BR"}));
+    assert_eq!(
+        users.get("x").await.unwrap().to_json(),
+        json!({"id": "x", "name": "Ana", "email": "a@b.co", "country": "BR"})
+    );
     users.replace("x", json!({"name": "Eva"}), &UpdateOptions::default()).await.unwrap();
     assert_eq!(users.get("x").await.unwrap().to_json(), json!({"id": "x", "name": "Eva"}));
     assert!(users.upsert(json!({"name": "No id"})).await.unwrap_err().to_string().contains("'id'"));
@@ -431,23 +547,42 @@ async fn upsert_and_replace_do_what_they_say() {
 #[tokio::test]
 async fn bulk_verbs_report_on_each_row() {
     let (users, memory) = resource().await;
-    let rows = (0..150).map(|i| if i == 70 { json!({"id": "bad", "name": "x"}) } else { json!({"id": format!("u{i:03}"), "name": "Name", "country": "BR"}) }).collect();
+    let rows = (0..150)
+        .map(|i| {
+            if i == 70 {
+                json!({"id": "bad", "name": "x"})
+            } else {
+                json!({"id": format!("u{i:03}"), "name": "Name", "country": "BR"})
+            }
+        })
+        .collect();
     let report = users.insert_many(rows, OnError::Collect).await;
     assert_eq!((report.inserted.len(), report.failed.len(), report.not_begun), (149, 1, 0));
     assert_eq!((report.failed[0].index, report.failed[0].id.as_deref()), (70, Some("bad")));
-    let again = users.insert_many((0..200).map(|i| json!({"id": format!("u{i:03}"), "name": "Name"})).collect(), OnError::Stop).await;
+    let again = users
+        .insert_many((0..200).map(|i| json!({"id": format!("u{i:03}"), "name": "Name"})).collect(), OnError::Stop)
+        .await;
     assert!(again.not_begun > 0 && again.failed.len() + again.inserted.len() + again.not_begun == 200);
     let ids: Vec<String> = (0..100).map(|i| format!("u{i:03}")).chain(["nope".to_owned(), "u000".to_owned()]).collect();
     let report = users.delete_many(&ids).await.unwrap();
     assert_eq!((report.deleted, report.missing), (99, vec!["nope".to_owned(), "u070".to_owned()]));
     let left = memory.snapshot().keys().filter(|k| k.contains("/index/")).count();
-    assert_eq!(left, users.count_with(&ListOptions::default().partition("byCountry", json!({"country": "BR"})), false).await.unwrap());
+    assert_eq!(
+        left,
+        users
+            .count_with(&ListOptions::default().partition("byCountry", json!({"country": "BR"})), false)
+            .await
+            .unwrap()
+    );
 }
 
 #[tokio::test]
 async fn delete_all_is_refused_while_paranoid() {
     let (db, memory) = database().await;
-    let (careful, loose) = (ResourceDefinition::new("careful").attribute("a", "string"), ResourceDefinition::new("loose").attribute("a", "string").paranoid(false).partition("byA", [("a", "string")]));
+    let (careful, loose) = (
+        ResourceDefinition::new("careful").attribute("a", "string"),
+        ResourceDefinition::new("loose").attribute("a", "string").paranoid(false).partition("byA", [("a", "string")]),
+    );
     let (careful, loose) = (db.create_resource(careful).await.unwrap(), db.create_resource(loose).await.unwrap());
     careful.insert(json!({"a": "x"})).await.unwrap();
     for i in 0..5 {
@@ -477,7 +612,10 @@ async fn lists_page_in_the_order_of_ids() {
     }
     assert_eq!(seen, (0..25).map(|i| format!("u{i:02}")).collect::<Vec<_>>());
     let page = users.page(2, 10, &ListOptions::default()).await.unwrap();
-    assert_eq!((ids(&page.items), page.total_items, page.total_pages, page.has_more), (vec!["u20", "u21", "u22", "u23", "u24"], 25, 3, false));
+    assert_eq!(
+        (ids(&page.items), page.total_items, page.total_pages, page.has_more),
+        (vec!["u20", "u21", "u22", "u23", "u24"], 25, 3, false)
+    );
     assert_eq!(users.list(&ListOptions::default().limit(0)).await.unwrap().items.len(), 0);
     assert_eq!(users.list_ids(&ListOptions::default().limit(2)).await.unwrap().next.as_deref(), Some("u01"));
 }
@@ -487,7 +625,9 @@ async fn hooks_change_and_veto_and_events_carry_before_and_after() {
     let (db, _) = database().await;
     let users = db.create_resource(users()).await.unwrap();
     let mut events = db.events();
-    users.hook(HookPoint::BeforeDelete, |id, record| async move { if id == "keep" { Err("kept for ever".to_owned()) } else { Ok(record) } });
+    users.hook(HookPoint::BeforeDelete, |id, record| async move {
+        if id == "keep" { Err("kept for ever".to_owned()) } else { Ok(record) }
+    });
     users.hook(HookPoint::BeforeUpdate, |_, mut record| async move {
         record.insert("tags".into(), json!(["hooked"]));
         Ok(record)
@@ -502,7 +642,10 @@ async fn hooks_change_and_veto_and_events_carry_before_and_after() {
         let Some(Delivery::Event(event)) = events.next().await else { panic!("no event") };
         kinds.push((event.kind, event.before.map(|b| b["name"].clone()), event.after.map(|a| a["name"].clone())));
     }
-    assert_eq!(kinds, [(EventKind::Insert, None, Some(json!("Ana"))), (EventKind::Update, Some(json!("Ana")), Some(json!("Eva")))]);
+    assert_eq!(
+        kinds,
+        [(EventKind::Insert, None, Some(json!("Ana"))), (EventKind::Update, Some(json!("Ana")), Some(json!("Eva")))]
+    );
 }
 
 #[tokio::test]
@@ -516,8 +659,12 @@ async fn timestamps_are_kept_and_indexed_by_day() {
     clock.advance(std::time::Duration::from_secs(86_400));
     r.update("x", json!({"a": "2", "createdAt": "forged"})).await.unwrap();
     let row = r.get("x").await.unwrap();
-    assert_eq!((row.attributes["createdAt"].as_str(), row.attributes["updatedAt"].as_str()), (Some("2026-11-18T11:06:40.000Z"), Some("2026-11-19T11:06:40.000Z")));
-    let day = |partition: &str, field: &str, day: &str| ListOptions::default().partition(partition, json!({field: day}));
+    assert_eq!(
+        (row.attributes["createdAt"].as_str(), row.attributes["updatedAt"].as_str()),
+        (Some("2026-11-18T11:06:40.000Z"), Some("2026-11-19T11:06:40.000Z"))
+    );
+    let day =
+        |partition: &str, field: &str, day: &str| ListOptions::default().partition(partition, json!({field: day}));
     assert_eq!(r.list(&day("byUpdatedDate", "updatedAt", "2026-11-19")).await.unwrap().items.len(), 1);
     assert_eq!(r.list(&day("byUpdatedDate", "updatedAt", "2026-11-18")).await.unwrap().items.len(), 0);
     assert_eq!(r.list(&day("byCreatedDate", "createdAt", "2026-11-18T23:00:00Z")).await.unwrap().items.len(), 1);
@@ -525,10 +672,18 @@ async fn timestamps_are_kept_and_indexed_by_day() {
 
 #[tokio::test]
 async fn a_broken_catalog_is_never_overwritten() {
-    for (text, kind) in [("{\"version\": \"1\", ", ErrorKind::Integrity), ("[]", ErrorKind::Integrity), ("{\"version\": \"2\", \"resources\": {}}", ErrorKind::Unsupported)] {
+    for (text, kind) in [
+        ("{\"version\": \"1\", ", ErrorKind::Integrity),
+        ("[]", ErrorKind::Integrity),
+        ("{\"version\": \"2\", \"resources\": {}}", ErrorKind::Unsupported),
+    ] {
         let memory = Arc::new(Memory::new());
-        memory.put("s3db.json", Put { body: text.as_bytes().to_vec().into(), ..Put::default() }, Precondition::None).await.unwrap();
-        let error = Database::builder("memory://").store(Arc::clone(&memory) as Arc<dyn Store>).connect().await.unwrap_err();
+        memory
+            .put("s3db.json", Put { body: text.as_bytes().to_vec().into(), ..Put::default() }, Precondition::None)
+            .await
+            .unwrap();
+        let error =
+            Database::builder("memory://").store(Arc::clone(&memory) as Arc<dyn Store>).connect().await.unwrap_err();
         assert_eq!(error.kind(), kind, "{text}: {error}");
         assert_eq!(memory.snapshot()["s3db.json"].body, text);
     }
@@ -543,7 +698,17 @@ async fn a_type_that_is_not_known_makes_one_resource_read_only() {
     let other = text.replacen("\"users\": {", "\"odd\": { \"currentVersion\": \"v0\", \"extra\": 1, \"versions\": { \"v0\": { \"attributes\": { \"at\": \"datetime|optional\" } } } },\n    \"users\": {", 1);
     assert_ne!(other, text);
     memory.put("s3db.json", Put { body: other.into(), ..Put::default() }, Precondition::None).await.unwrap();
-    memory.put("resource=odd/data/id=o", Put { headers: [("0".to_owned(), "v8".to_owned()), ("_v".to_owned(), "v0".to_owned())].into(), ..Put::default() }, Precondition::None).await.unwrap();
+    memory
+        .put(
+            "resource=odd/data/id=o",
+            Put {
+                headers: [("0".to_owned(), "v8".to_owned()), ("_v".to_owned(), "v0".to_owned())].into(),
+                ..Put::default()
+            },
+            Precondition::None,
+        )
+        .await
+        .unwrap();
     let db = Database::builder("memory://").store(Arc::clone(&memory) as Arc<dyn Store>).connect().await.unwrap();
     assert_eq!(db.resource("users").await.unwrap().get("x").await.unwrap().attributes["name"], "Ana");
     let odd = db.resource("odd").await.unwrap();
@@ -553,7 +718,10 @@ async fn a_type_that_is_not_known_makes_one_resource_read_only() {
     assert!(error.to_string().contains("'datetime' is not a type"), "{error}");
     db.create_resource(ResourceDefinition::new("more").attribute("a", "string")).await.unwrap();
     let text = String::from_utf8(memory.snapshot()["s3db.json"].body.to_vec()).unwrap();
-    assert!(text.contains("\"extra\": 1") && text.contains("datetime|optional"), "another program's fields were dropped");
+    assert!(
+        text.contains("\"extra\": 1") && text.contains("datetime|optional"),
+        "another program's fields were dropped"
+    );
 }
 
 /// Every request of every verb fails in every way; afterwards the promises hold and a retry ends.
@@ -563,9 +731,15 @@ async fn whatever_request_fails_no_acknowledged_write_is_lost_and_every_row_is_f
     for verb in ["insert", "update", "delete", "upsert", "delete_many"] {
         for fault in Fault::ALL {
             for nth in 1..12 {
-                let memory: Arc<dyn Store> = Arc::new(Memory::with(Quirks::S3, Arc::new(ManualClock::at(1_795_000_000_000))));
+                let memory: Arc<dyn Store> =
+                    Arc::new(Memory::with(Quirks::S3, Arc::new(ManualClock::at(1_795_000_000_000))));
                 let faulty = Arc::new(Faulty::new(Arc::clone(&memory)));
-                let connect = |store: Arc<dyn Store>| Database::builder("memory://").store(store).clock(Arc::new(ManualClock::at(1_795_000_000_000))).connect();
+                let connect = |store: Arc<dyn Store>| {
+                    Database::builder("memory://")
+                        .store(store)
+                        .clock(Arc::new(ManualClock::at(1_795_000_000_000)))
+                        .connect()
+                };
                 let calm = connect(Arc::clone(&memory)).await.unwrap().create_resource(users()).await.unwrap();
                 if verb != "insert" {
                     calm.insert(json!({"id": "x", "name": "Ana", "country": "BR"})).await.unwrap();
@@ -582,7 +756,10 @@ async fn whatever_request_fails_no_acknowledged_write_is_lost_and_every_row_is_f
                 check(&calm, verb, acknowledged, &format!("{verb} {fault:?} at {nth}, landed: {result:?}")).await;
                 if !acknowledged {
                     let again = act(&r, verb).await;
-                    let done = matches!(again.as_ref().map_err(s3db::Error::kind), Ok(()) | Err(ErrorKind::AlreadyExists | ErrorKind::NotFound));
+                    let done = matches!(
+                        again.as_ref().map_err(s3db::Error::kind),
+                        Ok(()) | Err(ErrorKind::AlreadyExists | ErrorKind::NotFound)
+                    );
                     assert!(done, "{verb} {fault:?} at {nth} again: {again:?}");
                     check(&calm, verb, true, &format!("{verb} {fault:?} at {nth}, again")).await;
                 }
@@ -611,7 +788,11 @@ async fn check(r: &Resource, verb: &str, acknowledged: bool, what: &str) {
     let row = r.find("x").await.unwrap();
     match (verb, acknowledged, &row) {
         ("delete" | "delete_many", true, found) => assert!(found.is_none(), "{what}: the record is still there"),
-        (_, true, found) => assert_eq!(found.as_ref().map(|r| &r.attributes["country"]), Some(&json!("DE")), "{what}: the write is lost"),
+        (_, true, found) => assert_eq!(
+            found.as_ref().map(|r| &r.attributes["country"]),
+            Some(&json!("DE")),
+            "{what}: the write is lost"
+        ),
         _ => {}
     }
     for country in ["BR", "DE"] {

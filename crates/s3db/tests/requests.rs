@@ -1,6 +1,14 @@
 //! The golden request table: what each operation costs, and how many rounds it waits for.
 //!
 //! `docs/requests.md` is generated from here: `S3DB_UPDATE=1 cargo test -p s3db --test requests`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "this file is a test"
+)]
 
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -10,7 +18,9 @@ use std::time::Duration;
 
 use s3db::store::memory::Memory;
 use s3db::store::meter::{Counters, Counts, Meter};
-use s3db::store::{Capabilities, Copy, List, Object, ObjectMeta, Page, Precondition, Put, Result as StoreResult, Store};
+use s3db::store::{
+    Capabilities, Copy, List, Object, ObjectMeta, Page, Precondition, Put, Result as StoreResult, Store,
+};
 use s3db::{Database, ListOptions, OnError, Resource, ResourceDefinition, UpdateOptions};
 use serde_json::json;
 
@@ -19,7 +29,10 @@ use serde_json::json;
 #[derive(Debug)]
 struct Slow(Arc<dyn Store>);
 
-#[expect(clippy::disallowed_methods, reason = "the runtime's clock is paused: this counts rounds and waits for nothing")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the runtime's clock is paused: this counts rounds and waits for nothing"
+)]
 async fn second() {
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
@@ -99,7 +112,12 @@ impl Bench {
         let rounds = at.elapsed().as_secs();
         let counts = [c.get, c.head, c.put, c.delete, c.list, c.copy].map(|n| n.to_string()).join(" | ");
         writeln!(self.table, "| {operation} | {counts} | **{}** | {rounds} | {peer} |", c.total()).unwrap();
-        assert!(c.total() <= most.requests, "{operation}: {} requests, at most {} are allowed", c.total(), most.requests);
+        assert!(
+            c.total() <= most.requests,
+            "{operation}: {} requests, at most {} are allowed",
+            c.total(),
+            most.requests
+        );
         assert!(rounds <= most.rounds, "{operation}: {rounds} rounds, at most {} are allowed", most.rounds);
     }
 }
@@ -109,7 +127,8 @@ fn at_most(requests: u64, rounds: u64) -> Most {
 }
 
 async fn fill(r: &Resource, rows: usize) {
-    let rows = (0..rows).map(|i| json!({"id": format!("r{i:05}"), "s": if i % 10 == 0 { "ten" } else { "other" }})).collect();
+    let rows =
+        (0..rows).map(|i| json!({"id": format!("r{i:05}"), "s": if i % 10 == 0 { "ten" } else { "other" }})).collect();
     assert_eq!(r.insert_many(rows, OnError::Stop).await.failed.len(), 0);
 }
 
@@ -117,9 +136,18 @@ async fn fill(r: &Resource, rows: usize) {
 async fn every_operation_costs_what_the_table_says() {
     let mut b = Bench::new();
     let db = b.connect().await;
-    let flat = db.create_resource(ResourceDefinition::new("flat").attribute("s", "string").attribute("n", "number|optional")).await.unwrap();
-    let parts = ResourceDefinition::new("parts").attribute("s", "string").attribute("n", "number|optional").attribute("t", "string|optional");
-    let parts = db.create_resource(parts.partition("byS", [("s", "string")]).partition("byT", [("t", "string")])).await.unwrap();
+    let flat = db
+        .create_resource(ResourceDefinition::new("flat").attribute("s", "string").attribute("n", "number|optional"))
+        .await
+        .unwrap();
+    let parts = ResourceDefinition::new("parts")
+        .attribute("s", "string")
+        .attribute("n", "number|optional")
+        .attribute("t", "string|optional");
+    let parts = db
+        .create_resource(parts.partition("byS", [("s", "string")]).partition("byT", [("t", "string")]))
+        .await
+        .unwrap();
 
     let t = b.start();
     b.connect().await;
@@ -231,7 +259,10 @@ fn compare(table: &str) {
         std::fs::write(&path, &page).unwrap();
     }
     let stored = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(page, stored, "docs/requests.md is out of date: run this test with S3DB_UPDATE=1 and look at the difference");
+    assert_eq!(
+        page, stored,
+        "docs/requests.md is out of date: run this test with S3DB_UPDATE=1 and look at the difference"
+    );
 }
 
 const HEAD: &str = "\

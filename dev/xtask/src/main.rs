@@ -12,7 +12,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["tidy"] => tidy::run(),
-        ["peer-dump", "--seeds", seeds] => seeds.parse().map_err(|_| format!("'{seeds}' is no number")).and_then(peer::dump),
+        ["peer-dump", "--seeds", seeds] => {
+            seeds.parse().map_err(|_| format!("'{seeds}' is no number")).and_then(peer::dump)
+        }
         _ => Err("usage: xtask tidy | xtask peer-dump --seeds N".to_owned()),
     };
     match result {

@@ -1,5 +1,7 @@
 //! Random resources and records as our writer lays them out, a JSON line per resource.
 
+#![expect(clippy::indexing_slicing, reason = "the JSON that is indexed is our own")]
+
 #[path = "../../generator/mod.rs"]
 mod generator;
 
@@ -33,7 +35,8 @@ async fn one(seed: u64) -> Result<Value, String> {
     definition.attributes = generator::attributes(&mut random, if behavior.reads_body() { 50 } else { 9 });
     let memory = Arc::new(Memory::new());
     let entropy = Arc::new(SeededEntropy::new(seed));
-    let builder = Database::builder("memory://").store(Arc::clone(&memory) as Arc<_>).entropy(entropy).passphrase(PASSPHRASE);
+    let builder =
+        Database::builder("memory://").store(Arc::clone(&memory) as Arc<_>).entropy(entropy).passphrase(PASSPHRASE);
     let db = builder.connect().await.map_err(|e| e.to_string())?;
     if definition.version().is_err() {
         return Ok(json!({ "seed": seed, "passphrase": PASSPHRASE, "entry": empty_entry(), "rows": [] }));

@@ -4,12 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Crate → crates of ours that it may use.
-const DIRECTION: [(&str, &[&str]); 4] = [
-    ("s3db-format", &[]),
-    ("s3db-store", &[]),
-    ("s3db", &["s3db-format", "s3db-store"]),
-    ("s3db-cli", &["s3db"]),
-];
+const DIRECTION: [(&str, &[&str]); 4] =
+    [("s3db-format", &[]), ("s3db-store", &[]), ("s3db", &["s3db-format", "s3db-store"]), ("s3db-cli", &["s3db"])];
 /// Lines of a source file; tests are not counted.
 const MAX_LINES: usize = 700;
 
@@ -30,7 +26,8 @@ fn dependencies(root: &Path, problems: &mut Vec<String>) -> Result<(), String> {
         let manifest = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         let section = manifest.split("\n[dependencies]").nth(1).unwrap_or_default();
         let section = section.split("\n[").next().unwrap_or_default();
-        let used = section.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|d| d.starts_with("s3db"));
+        let used =
+            section.lines().filter_map(|line| line.split(['.', ' ', '=']).next()).filter(|d| d.starts_with("s3db"));
         problems.extend(used.filter(|d| !allowed.contains(d)).map(|d| format!("{name} must not depend on {d}")));
     }
     Ok(())
@@ -48,7 +45,10 @@ fn look_at(file: &Path, text: &str, problems: &mut Vec<String>) {
         problems.push(format!("{name} has more than {MAX_LINES} lines: split it"));
     }
     // Only the store names HTTP headers; only the format names segments of keys.
-    if library && !name.contains("s3db-format") && code_lines(text).any(|l| l.contains("\"resource=") && !l.contains("purge") && !l.contains("starts_with")) {
+    if library
+        && !name.contains("s3db-format")
+        && code_lines(text).any(|l| l.contains("\"resource=") && !l.contains("purge") && !l.contains("starts_with"))
+    {
         problems.push(format!("{name} names a key segment; keys are made by s3db-format"));
     }
     if library && !name.contains("s3db-store") && code_lines(text).any(|l| l.contains("x-amz-")) {

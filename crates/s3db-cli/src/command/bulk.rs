@@ -15,8 +15,14 @@ use crate::progress::Progress;
 const BATCH: usize = 1000;
 
 /// Inserts rows and prints the summary. Returns exit code 5 if any failed.
-pub(super) async fn insert(resource: &Resource, rows: impl Iterator<Item = Result<Row, Failure>>, on_error: args::OnError, printer: Printer) -> Result<u8, Failure> {
-    let mut bulk = Bulk { resource, on_error, inserted: 0, failed: Vec::new(), failures: 0, first_lines: HashMap::new() };
+pub(super) async fn insert(
+    resource: &Resource,
+    rows: impl Iterator<Item = Result<Row, Failure>>,
+    on_error: args::OnError,
+    printer: Printer,
+) -> Result<u8, Failure> {
+    let mut bulk =
+        Bulk { resource, on_error, inserted: 0, failed: Vec::new(), failures: 0, first_lines: HashMap::new() };
     let progress = Progress::start("rows", printer.quiet);
     let mut batch = Vec::with_capacity(BATCH);
     let mut stopped = false;
@@ -35,7 +41,10 @@ pub(super) async fn insert(resource: &Resource, rows: impl Iterator<Item = Resul
     }
     drop(progress);
     if stopped {
-        printer.note(&format!("stopped at the first failure: {} rows were inserted and stay, the rest of the input was not begun", bulk.inserted));
+        printer.note(&format!(
+            "stopped at the first failure: {} rows were inserted and stay, the rest of the input was not begun",
+            bulk.inserted
+        ));
     }
     let mut summary = json!({ "inserted": bulk.inserted, "failed": bulk.failed });
     if let (args::OnError::Skip, Some(members)) = (on_error, summary.as_object_mut()) {
@@ -122,7 +131,11 @@ impl Bulk<'_> {
         let record = row.record.as_ref().map_err(|reason| failure(None, "Invalid", reason.clone()))?;
         if let Some(id) = record.get("id").and_then(Value::as_str) {
             if let Some(first) = self.first_lines.get(id) {
-                return Err(failure(Some(id), "AlreadyExists", format!("id '{id}' stands in this input already, on line {first}")));
+                return Err(failure(
+                    Some(id),
+                    "AlreadyExists",
+                    format!("id '{id}' stands in this input already, on line {first}"),
+                ));
             }
             self.first_lines.insert(id.to_owned(), row.line);
         }

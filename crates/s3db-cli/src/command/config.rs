@@ -36,9 +36,11 @@ fn check(context: &mut Context) -> Result<u8, Failure> {
 fn show(context: &mut Context) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let url = context.url().ok().map(|(url, _)| s3db::mask(&url));
-    let passphrase = ["S3DB_PASSPHRASE", "S3DB_PASSPHRASE_FILE"].into_iter().find(|name| std::env::var_os(name).is_some());
+    let passphrase =
+        ["S3DB_PASSPHRASE", "S3DB_PASSPHRASE_FILE"].into_iter().find(|name| std::env::var_os(name).is_some());
     let config = context.config()?;
-    let from_file = config.settings.passphrase_file.as_ref().map(|p| format!("file {}", config.folder.join(p).display()));
+    let from_file =
+        config.settings.passphrase_file.as_ref().map(|p| format!("file {}", config.folder.join(p).display()));
     printer.one(&json!({
         "file": config.file,
         "url": url,

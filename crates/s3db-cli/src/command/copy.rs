@@ -10,7 +10,12 @@ use crate::exit;
 use crate::output::Failure;
 use crate::progress::Progress;
 
-pub(super) async fn run(context: &mut Context, source: &str, target: &str, resources: Vec<String>) -> Result<u8, Failure> {
+pub(super) async fn run(
+    context: &mut Context,
+    source: &str,
+    target: &str,
+    resources: Vec<String>,
+) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let base = PathBuf::from(".");
     let from = context.connect_to(source, base.clone(), Missing::Refuse).await?;

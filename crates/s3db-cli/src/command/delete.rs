@@ -7,7 +7,12 @@ use crate::context::{Context, Missing};
 use crate::exit;
 use crate::output::Failure;
 
-pub(super) async fn run(context: &mut Context, resource: &str, ids: Vec<String>, expected_rev: Option<String>) -> Result<u8, Failure> {
+pub(super) async fn run(
+    context: &mut Context,
+    resource: &str,
+    ids: Vec<String>,
+    expected_rev: Option<String>,
+) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let resource = context.connect(Missing::Refuse).await?.resource(resource).await?;
     let report = match (ids.as_slice(), expected_rev) {
@@ -22,7 +27,9 @@ pub(super) async fn run(context: &mut Context, resource: &str, ids: Vec<String>,
 async fn one(resource: &Resource, id: &str, expected_rev: Option<String>) -> Result<DeleteReport, Failure> {
     match resource.delete_with(id, &UpdateOptions { expected_rev }).await {
         Ok(()) => Ok(DeleteReport { deleted: 1, missing: Vec::new() }),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(DeleteReport { deleted: 0, missing: vec![id.to_owned()] }),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(DeleteReport { deleted: 0, missing: vec![id.to_owned()] })
+        }
         Err(error) => Err(error.into()),
     }
 }

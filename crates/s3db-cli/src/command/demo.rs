@@ -18,7 +18,10 @@ pub(super) async fn run(context: &mut Context, dir: Option<PathBuf>) -> Result<u
     match dir {
         Some(dir) => {
             if dir.exists() && std::fs::read_dir(&dir)?.next().is_some() {
-                return Err(Failure::usage(format!("the directory {} is not empty", dir.display()), "name a directory that does not exist yet"));
+                return Err(Failure::usage(
+                    format!("the directory {} is not empty", dir.display()),
+                    "name a directory that does not exist yet",
+                ));
             }
             show(printer, &dir).await?;
             end(printer, Some(&dir))?;
@@ -75,7 +78,8 @@ async fn create(stage: &Stage, db: &Database) -> Result<Resource, Failure> {
 
 async fn records(stage: &Stage, users: &Resource) -> Result<(), Failure> {
     stage.step("2. Records in", "s3db import users users.jsonl")?;
-    let people = [("ana", "Ana Souza", "BR"), ("ben", "Ben Weiß", "DE"), ("chi", "千尋", "JP"), ("davi", "Davi Lima", "BR")];
+    let people =
+        [("ana", "Ana Souza", "BR"), ("ben", "Ben Weiß", "DE"), ("chi", "千尋", "JP"), ("davi", "Davi Lima", "BR")];
     let rows = people.map(|(id, name, country)| {
         json!({"id": id, "name": name, "email": format!("{id}@example.org"), "country": country, "password": format!("{id}-s3cret")})
     });
@@ -88,20 +92,28 @@ async fn records(stage: &Stage, users: &Resource) -> Result<(), Failure> {
 }
 
 async fn partition(stage: &Stage, users: &Resource) -> Result<(), Failure> {
-    stage.step("3. One country's users, without reading the others", "s3db list users --partition byCountry --values '{\"country\": \"BR\"}' --fields name,country")?;
+    stage.step(
+        "3. One country's users, without reading the others",
+        "s3db list users --partition byCountry --values '{\"country\": \"BR\"}' --fields name,country",
+    )?;
     let options = ListOptions::default().partition("byCountry", json!({"country": "BR"})).fields(["name", "country"]);
     stage.rows(&users.list(&options).await?.items)
 }
 
 async fn race(stage: &Stage, users: &Resource) -> Result<(), Failure> {
-    stage.step("4. Ten writers raise one counter at once; none overwrites another", "s3db update users ana '{\"logins\": n}' --expected-rev REV")?;
+    stage.step(
+        "4. Ten writers raise one counter at once; none overwrites another",
+        "s3db update users ana '{\"logins\": n}' --expected-rev REV",
+    )?;
     let writers: Vec<_> = (0..10).map(|_| tokio::spawn(raise(users.clone()))).collect();
     let mut lost = 0;
     for writer in writers {
         lost += writer.await.map_err(|e| Failure::Io { message: e.to_string() })??;
     }
     let logins = users.get("ana").await?.attributes.get("logins").cloned().unwrap_or_default();
-    stage.printer.line(&format!("  Ana's counter: {logins} (a writer came second {lost} times, was told so, and tried again)"))
+    stage
+        .printer
+        .line(&format!("  Ana's counter: {logins} (a writer came second {lost} times, was told so, and tried again)"))
 }
 
 /// Raises the counter by one, however often others come first; returns how often they did.
@@ -120,7 +132,10 @@ async fn raise(users: Resource) -> Result<u32, s3db::Error> {
 }
 
 async fn refusal(stage: &Stage, users: &Resource) -> Result<(), Failure> {
-    stage.step("5. Bad input is refused whole, with every failing field", "s3db insert users '{\"name\": \"E\", \"email\": \"nowhere\", \"contry\": \"BR\", \"password\": \"short\"}'")?;
+    stage.step(
+        "5. Bad input is refused whole, with every failing field",
+        "s3db insert users '{\"name\": \"E\", \"email\": \"nowhere\", \"contry\": \"BR\", \"password\": \"short\"}'",
+    )?;
     let bad = json!({"name": "E", "email": "nowhere", "contry": "BR", "password": "short"});
     let Err(error) = users.insert(bad).await else {
         return Err(Failure::Io { message: "a record that breaks its rules was taken".into() });
@@ -134,7 +149,9 @@ async fn refusal(stage: &Stage, users: &Resource) -> Result<(), Failure> {
 
 fn end(printer: Printer, dir: Option<&Path>) -> Result<(), Failure> {
     let look = match dir {
-        Some(dir) => format!("Look around:  S3DB_PASSPHRASE=\"{PASSPHRASE}\" s3db --url file:{} list users", dir.display()),
+        Some(dir) => {
+            format!("Look around:  S3DB_PASSPHRASE=\"{PASSPHRASE}\" s3db --url file:{} list users", dir.display())
+        }
         None => "Keep the demo's database with:  s3db demo --dir ./demo-data".to_owned(),
     };
     printer.line(&format!("\n{look}\nBegin your own with:  s3db init\nRead on in docs/guide.md."))

@@ -30,13 +30,19 @@ pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
             std::io::Write::write_all(&mut created, TEMPLATE.as_bytes())?;
             printer.note(&format!("wrote {FILE_NAME}"));
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => printer.note(&format!("{FILE_NAME} is there already, it was left as it is")),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            printer.note(&format!("{FILE_NAME} is there already, it was left as it is"))
+        }
         Err(error) => return Err(Failure::Io { message: format!("cannot write {FILE_NAME}: {error}") }),
     }
     context.forget_config();
     let db = context.connect(Missing::Create).await?;
     let created = db.initialise().await?;
-    printer.note(&format!("{} {}", if created { "created the database" } else { "the database is there already:" }, db.location()));
+    printer.note(&format!(
+        "{} {}",
+        if created { "created the database" } else { "the database is there already:" },
+        db.location()
+    ));
     printer.note("next: s3db resource create users --attributes '{\"name\": \"string\"}'");
     Ok(exit::DONE)
 }

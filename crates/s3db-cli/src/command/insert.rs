@@ -20,12 +20,19 @@ pub(super) async fn run(context: &mut Context, resource: &str, data: &str, on_er
     }
 }
 
-pub(super) async fn import(context: &mut Context, resource: &str, file: &str, on_error: OnError) -> Result<u8, Failure> {
+pub(super) async fn import(
+    context: &mut Context,
+    resource: &str,
+    file: &str,
+    on_error: OnError,
+) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let db = context.connect(Missing::Refuse).await?;
     let resource = db.resource(resource).await?;
     match input::file(file)? {
-        Records::One(record) => bulk::insert(&resource, std::iter::once(Ok(Row { line: 1, record: Ok(record) })), on_error, printer).await,
+        Records::One(record) => {
+            bulk::insert(&resource, std::iter::once(Ok(Row { line: 1, record: Ok(record) })), on_error, printer).await
+        }
         Records::Many(rows) => bulk::insert(&resource, rows, on_error, printer).await,
     }
 }

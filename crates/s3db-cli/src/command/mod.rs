@@ -34,10 +34,14 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<u8, F
         Command::Resource(command) => resource::run(context, command).await,
         Command::Insert { resource, data, bulk } => insert::run(context, &resource, &data, bulk.on_error).await,
         Command::Get { resource, ids, meta } => get::run(context, &resource, ids, meta).await,
-        Command::Update { resource, id, patch, expected_rev, meta } => update::update(context, &resource, &id, &patch, expected_rev, meta).await,
+        Command::Update { resource, id, patch, expected_rev, meta } => {
+            update::update(context, &resource, &id, &patch, expected_rev, meta).await
+        }
         Command::Upsert { resource, data, meta } => update::upsert(context, &resource, &data, meta).await,
         Command::Delete { resource, ids, expected_rev } => delete::run(context, &resource, ids, expected_rev).await,
-        Command::List { resource, rows, limit, after, fields, meta } => list::run(context, &resource, list::Wanted { rows, limit, after, fields, meta }).await,
+        Command::List { resource, rows, limit, after, fields, meta } => {
+            list::run(context, &resource, list::Wanted { rows, limit, after, fields, meta }).await
+        }
         Command::Count { resource, rows, exact } => count::run(context, &resource, &rows, exact).await,
         Command::Import { resource, file, bulk } => insert::import(context, &resource, &file, bulk.on_error).await,
         Command::Export { resource, with_secrets } => export::run(context, &resource, with_secrets).await,
@@ -54,6 +58,9 @@ fn partition_options(rows: &Rows) -> Result<ListOptions, Failure> {
     let (Some(name), Some(values)) = (&rows.partition, &rows.values) else { return Ok(ListOptions::default()) };
     match input::json(values, "--values")? {
         values @ Value::Object(_) => Ok(ListOptions::default().partition(name.clone(), values)),
-        _ => Err(Failure::input("--values is no JSON object", "write the partition's fields, as in '{\"country\": \"BR\"}'")),
+        _ => Err(Failure::input(
+            "--values is no JSON object",
+            "write the partition's fields, as in '{\"country\": \"BR\"}'",
+        )),
     }
 }

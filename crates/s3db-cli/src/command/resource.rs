@@ -23,7 +23,10 @@ pub(super) async fn run(context: &mut Context, command: ResourceCommand) -> Resu
             for partition in &partitions {
                 let (name, fields) = partition_of(partition)?;
                 if definition.partitions.insert(name.clone(), json!({ "fields": fields })).is_some() {
-                    return Err(Failure::usage(format!("the partition '{name}' is given twice"), "give all its fields at once, as in --partition byPlace=country,city"));
+                    return Err(Failure::usage(
+                        format!("the partition '{name}' is given twice"),
+                        "give all its fields at once, as in --partition byPlace=country,city",
+                    ));
                 }
             }
             create(context, definition).await
@@ -102,7 +105,10 @@ async fn drop(context: &mut Context, name: &str, yes: bool) -> Result<u8, Failur
     let db = context.connect(Missing::Refuse).await?;
     if !yes {
         let count = db.resource(name).await?.count().await?;
-        return Err(Failure::usage(format!("this would remove resource '{name}' with its {count} records"), format!("add --yes: s3db resource drop {name} --yes")));
+        return Err(Failure::usage(
+            format!("this would remove resource '{name}' with its {count} records"),
+            format!("add --yes: s3db resource drop {name} --yes"),
+        ));
     }
     printer.one(&json!(db.drop_resource(name).await?))?;
     Ok(exit::DONE)
@@ -125,7 +131,12 @@ fn behavior_of(word: &str) -> Result<Behavior, Failure> {
 
 /// `NAME=FIELD[:RULE][,FIELD[:RULE]…]`; a rule without a type word is a string's.
 fn partition_of(text: &str) -> Result<(String, Map<String, Value>), Failure> {
-    let wrong = || Failure::usage(format!("'{text}' is no partition"), "write NAME=FIELD[:RULE][,FIELD[:RULE]…], as in byDay=createdAt:date|maxlength:10");
+    let wrong = || {
+        Failure::usage(
+            format!("'{text}' is no partition"),
+            "write NAME=FIELD[:RULE][,FIELD[:RULE]…], as in byDay=createdAt:date|maxlength:10",
+        )
+    };
     let (name, fields) = text.split_once('=').ok_or_else(wrong)?;
     let mut found = Map::new();
     for field in fields.split(',') {

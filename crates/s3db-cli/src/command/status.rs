@@ -27,10 +27,21 @@ pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
         let scanned = r.partitions.iter().filter(|p| !p.indexed).count();
         let note = match (r.read_only.as_slice(), scanned) {
             ([], 0) => String::new(),
-            ([], _) => format!("{scanned} of {} partitions have no index yet: s3db resource reindex {}", partitions.len(), r.name),
+            ([], _) => format!(
+                "{scanned} of {} partitions have no index yet: s3db resource reindex {}",
+                partitions.len(),
+                r.name
+            ),
             (problems, _) => format!("read-only: {}", problems.join("; ")),
         };
-        vec![r.name.clone(), r.records.to_string(), r.version.clone(), r.behavior.to_owned(), partitions.join(", "), note]
+        vec![
+            r.name.clone(),
+            r.records.to_string(),
+            r.version.clone(),
+            r.behavior.to_owned(),
+            partitions.join(", "),
+            note,
+        ]
     });
     printer.line("")?;
     printer.line(&table::grid(&["resource", "records", "version", "behavior", "partitions", "note"], rows))?;

@@ -8,7 +8,14 @@ use crate::exit;
 use crate::input;
 use crate::output::Failure;
 
-pub(super) async fn update(context: &mut Context, resource: &str, id: &str, patch: &str, expected_rev: Option<String>, meta: bool) -> Result<u8, Failure> {
+pub(super) async fn update(
+    context: &mut Context,
+    resource: &str,
+    id: &str,
+    patch: &str,
+    expected_rev: Option<String>,
+    meta: bool,
+) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let patch = input::json(patch, "the patch")?;
     let resource = context.connect(Missing::Refuse).await?.resource(resource).await?;

@@ -30,17 +30,25 @@ pub fn decode(resource: &Resource, object: StoredObject<'_>) -> Result<Decoded, 
     };
     let version = match text("_v") {
         Some(name) => resource.version(&name).ok_or_else(|| {
-            FormatError::Corrupt(format!("the record was written under version {name}, which the catalog does not have"))
+            FormatError::Corrupt(format!(
+                "the record was written under version {name}, which the catalog does not have"
+            ))
         })?,
         None => resource.current(),
     };
-    let mut reader = Reader { version, fields: Vec::new(), decoded: Decoded { version: version.name.clone(), ..Decoded::default() } };
+    let mut reader = Reader {
+        version,
+        fields: Vec::new(),
+        decoded: Decoded { version: version.name.clone(), ..Decoded::default() },
+    };
     reader.decoded.truncated = text("_truncated").as_deref() == Some("true");
     let has_content = is_content(&object, &text);
     let body = if has_content { None } else { parse_body(object.body) };
     reader.decoded.has_content = has_content || (body.is_none() && !object.body.is_empty());
     if !has_content && is_cut_json(&object) {
-        return Err(FormatError::Corrupt("the body is of type application/json and is no JSON: it was cut or changed".into()));
+        return Err(FormatError::Corrupt(
+            "the body is of type application/json and is no JSON: it was cut or changed".into(),
+        ));
     }
     let from_body = body.as_ref().and_then(Stamp::from_body);
     reader.decoded.stamp = from_body.or_else(|| Stamp::from_headers(text));
@@ -54,7 +62,9 @@ pub fn decode(resource: &Resource, object: StoredObject<'_>) -> Result<Decoded, 
         let overflow = text("_overflow").as_deref() == Some("true");
         let whole = attributes.is_empty() && matches!(version.behavior, Behavior::UserManaged | Behavior::BodyOnly);
         if overflow && body.is_none() {
-            return Err(FormatError::Corrupt("the record continues in its body, and the body is no JSON object".into()));
+            return Err(FormatError::Corrupt(
+                "the record continues in its body, and the body is no JSON object".into(),
+            ));
         }
         if let Some(body) = body.as_ref().filter(|_| overflow || whole) {
             reader.take_body(body);
@@ -127,7 +137,7 @@ impl Reader<'_> {
     fn take_body(&mut self, body: &Map<String, Value>) {
         for (key, value) in body.iter().filter(|(k, _)| is_member(k)) {
             let path = self.version.schema.by_key(key).map_or(key.as_str(), |m| m.path.as_str());
-            self.put(&path.to_owned(), value);
+            self.put(path, value);
         }
     }
 
@@ -148,10 +158,15 @@ impl Reader<'_> {
     /// values. Secrets in it are never used.
     fn take_clear_copy(&mut self, body: &Map<String, Value>) {
         for (name, value) in body {
-            let bookkeeping = name == "metadata"
-                && value.as_object().is_some_and(|m| m.keys().all(|k| k == "updatedAt"));
+            let bookkeeping =
+                name == "metadata" && value.as_object().is_some_and(|m| m.keys().all(|k| k == "updatedAt"));
             let known = self.fields.iter().any(|(path, _)| path == name || path.starts_with(&format!("{name}.")));
-            if name.starts_with('_') || name == "id" || known || bookkeeping || self.version.schema.attribute(name).is_some() {
+            if name.starts_with('_')
+                || name == "id"
+                || known
+                || bookkeeping
+                || self.version.schema.attribute(name).is_some()
+            {
                 continue;
             }
             let lower = header::name(name);

@@ -38,7 +38,11 @@ pub fn encode(version: &Version, draft: &Draft<'_>) -> Result<Encoded, FormatErr
     };
     if encoded.body.len() > limits::BODY_BYTES {
         return Err(FormatError::TooLarge {
-            message: format!("the record's body has {} bytes, at most {} are allowed; keep large data as content", encoded.body.len(), limits::BODY_BYTES),
+            message: format!(
+                "the record's body has {} bytes, at most {} are allowed; keep large data as content",
+                encoded.body.len(),
+                limits::BODY_BYTES
+            ),
             size: encoded.body.len(),
             limit: limits::BODY_BYTES,
         });
@@ -88,7 +92,7 @@ impl Field<'_> {
 /// Walks the record in the schema's order.
 fn fields<'a>(version: &'a Version, draft: &'a Draft<'a>) -> Result<Vec<Field<'a>>, FormatError> {
     let mut found = Vec::new();
-    walk(version, version.schema.root(), draft.attributes, "", &mut |path, value| {
+    walk(version.schema.root(), draft.attributes, "", &mut |path, value| {
         let mapped = version.schema.mapped(&path);
         let codec = mapped.map_or(Codec::Whole, |m| m.codec);
         let text = match (codec, value) {
@@ -109,13 +113,18 @@ fn fields<'a>(version: &'a Version, draft: &'a Draft<'a>) -> Result<Vec<Field<'a
 
 type Visit<'v, 'a> = dyn FnMut(String, &'a Value) -> Result<(), FormatError> + 'v;
 
-fn walk<'a>(version: &Version, level: &[(String, Attribute)], record: &'a Map<String, Value>, prefix: &str, visit: &mut Visit<'_, 'a>) -> Result<(), FormatError> {
+fn walk<'a>(
+    level: &[(String, Attribute)],
+    record: &'a Map<String, Value>,
+    prefix: &str,
+    visit: &mut Visit<'_, 'a>,
+) -> Result<(), FormatError> {
     let path_of = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
     for (name, attribute) in level {
         let Some(value) = record.get(name) else { continue };
         match (attribute, value) {
             (Attribute::Nested(nested), Value::Object(inner)) if !inner.is_empty() => {
-                walk(version, &nested.children, inner, &path_of(name), visit)?;
+                walk(&nested.children, inner, &path_of(name), visit)?;
             }
             _ => visit(path_of(name), value)?,
         }
@@ -212,7 +221,9 @@ impl<'a> Layout<'a> {
             let longest = self
                 .headers
                 .iter_mut()
-                .filter(|f| f.mapped.is_some_and(|m| m.codec == Codec::Text) && f.text.as_ref().is_some_and(|t| !t.is_empty()))
+                .filter(|f| {
+                    f.mapped.is_some_and(|m| m.codec == Codec::Text) && f.text.as_ref().is_some_and(|t| !t.is_empty())
+                })
                 .max_by_key(|f| f.header_size());
             let Some(field) = longest else {
                 return Err(FormatError::TooLarge {
@@ -306,7 +317,12 @@ fn ascii_json(value: &Value) -> String {
     text
 }
 
-fn with_content(version: &Version, draft: &Draft<'_>, fields: Vec<Field<'_>>, content: Content<'_>) -> Result<Encoded, FormatError> {
+fn with_content(
+    version: &Version,
+    draft: &Draft<'_>,
+    fields: Vec<Field<'_>>,
+    content: Content<'_>,
+) -> Result<Encoded, FormatError> {
     let mut headers: BTreeMap<String, String> = draft.stamp.headers().into_iter().collect();
     headers.insert("_v".into(), version.name.clone());
     headers.insert("_hascontent".into(), "true".into());
@@ -320,7 +336,11 @@ fn with_content(version: &Version, draft: &Draft<'_>, fields: Vec<Field<'_>>, co
             None => {
                 if field.mapped.is_some_and(|m| m.codec.is_secret()) {
                     return Err(FormatError::TooLarge {
-                        message: format!("secret '{}' has no place beside content: only the first {} attributes do", field.path, limits::HEADER_KEYS),
+                        message: format!(
+                            "secret '{}' has no place beside content: only the first {} attributes do",
+                            field.path,
+                            limits::HEADER_KEYS
+                        ),
                         size: version.schema.paths().len(),
                         limit: limits::HEADER_KEYS,
                     });
@@ -343,7 +363,12 @@ fn with_content(version: &Version, draft: &Draft<'_>, fields: Vec<Field<'_>>, co
             limit: limits::HEADER_BYTES,
         });
     }
-    Ok(Encoded { headers, content_type: content.content_type.to_owned(), body: content.body.to_vec(), truncated: Vec::new() })
+    Ok(Encoded {
+        headers,
+        content_type: content.content_type.to_owned(),
+        body: content.body.to_vec(),
+        truncated: Vec::new(),
+    })
 }
 
 /// `_v` and its value.

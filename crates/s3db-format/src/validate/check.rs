@@ -71,9 +71,12 @@ fn number(rule: &Rule, value: &Value) -> Checked {
     };
     let d = js::as_f64(&n);
     if is_beyond(&n) {
-        return Err(Failure::new("range", "is an integer beyond 2^53, which a number cannot hold exactly; use the type string")
-            .expected(json!("between -9007199254740992 and 9007199254740992"))
-            .actual(Value::Number(n)));
+        return Err(Failure::new(
+            "range",
+            "is an integer beyond 2^53, which a number cannot hold exactly; use the type string",
+        )
+        .expected(json!("between -9007199254740992 and 9007199254740992"))
+        .actual(Value::Number(n)));
     }
     number_bounds(rule, d, &n)?;
     Ok(Value::Number(js::to_number(d).unwrap_or(n)))
@@ -104,7 +107,8 @@ fn numeric_text(s: &str) -> Option<Number> {
 fn number_bounds(rule: &Rule, d: f64, n: &Number) -> Result<(), Failure> {
     let fail = |word: &'static str, sentence: String| Failure::new(word, sentence).actual(Value::Number(n.clone()));
     let limit = |word: &'static str, sentence: &str, bound: f64| {
-        fail(word, format!("{sentence} {}, it is {}", js::number_text(bound), js::number_text(d))).expected(number_json(bound))
+        fail(word, format!("{sentence} {}, it is {}", js::number_text(bound), js::number_text(d)))
+            .expected(number_json(bound))
     };
     if let Some(min) = rule.number("min").filter(|min| d < *min) {
         return Err(limit("min", "must be at least", min));
@@ -156,7 +160,9 @@ fn named_text(rule: &Rule, value: &Value) -> Checked {
 
 fn date(rule: &Rule, value: &Value) -> Checked {
     let fits = match value {
-        Value::String(s) => crate::date::instant(s).is_some() || rule.flag("convert") && crate::date::js_day(s).is_some(),
+        Value::String(s) => {
+            crate::date::instant(s).is_some() || rule.flag("convert") && crate::date::js_day(s).is_some()
+        }
         Value::Number(n) => rule.flag("convert") && js::as_f64(n).abs() <= 8.64e15,
         _ => false,
     };
@@ -187,7 +193,8 @@ fn array(rule: &Rule, value: &Value) -> Checked {
     let mut stored = Vec::with_capacity(given.len());
     for (at, item) in given.iter().enumerate() {
         let root = Map::new();
-        let checked = if item.is_null() { Err(type_failure(kind.word(), item)) } else { check(&item_rule, item, &root) };
+        let checked =
+            if item.is_null() { Err(type_failure(kind.word(), item)) } else { check(&item_rule, item, &root) };
         stored.push(checked.map_err(|mut failure| {
             failure.message = format!("[{at}] {}", failure.message);
             failure

@@ -92,7 +92,12 @@ impl Failure {
 }
 
 impl Validator<'_> {
-    fn level(&mut self, attributes: &[(String, Attribute)], given: &Map<String, Value>, prefix: &str) -> Map<String, Value> {
+    fn level(
+        &mut self,
+        attributes: &[(String, Attribute)],
+        given: &Map<String, Value>,
+        prefix: &str,
+    ) -> Map<String, Value> {
         let mut stored = Map::new();
         for (name, attribute) in attributes {
             let path = join(prefix, name);
@@ -191,7 +196,9 @@ impl Validator<'_> {
             None if rule.is_optional() => Ok(None),
             None => Err(Failure::new("required", "is required")),
             Some(_) if rule.kind == Kind::Forbidden => Err(Failure::new("forbidden", "is forbidden")),
-            Some(Value::Null) if rule.is_nullable() || matches!(rule.kind, Kind::Any | Kind::Json) => Ok(Some(Value::Null)),
+            Some(Value::Null) if rule.is_nullable() || matches!(rule.kind, Kind::Any | Kind::Json) => {
+                Ok(Some(Value::Null))
+            }
             Some(Value::Null) => Err(Failure::new("required", "is required; it cannot be null")),
             Some(value) if depth(value) > limits::DEPTH => {
                 Err(Failure::new("depth", format!("is nested deeper than {} levels", limits::DEPTH)))

@@ -17,7 +17,10 @@ macro_rules! fixed {
 }
 
 fixed!(EMAIL, r"^\S+@\S+\.\S+$");
-fixed!(EMAIL_PRECISE, r#"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)+$"#);
+fixed!(
+    EMAIL_PRECISE,
+    r#"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)+$"#
+);
 fixed!(URL, r"^https?://\S+");
 fixed!(UUID, r"(?i)^(?:[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}|0{8}-0{4}-0{4}-0{4}-0{12})$");
 fixed!(MAC, r"(?i)^(?:[0-9a-f]{2}([:.-]))(?:[0-9a-f]{2}[:.-]){4}[0-9a-f]{2}$|^[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}$");
@@ -43,9 +46,13 @@ pub(super) fn check_form(rule: &Rule, text: &str) -> Result<(), Failure> {
         ("ip", "an IP address", |t| t.parse::<std::net::IpAddr>().is_ok()),
         ("alpha", "letters a-z only", |t| all(t, |c| c.is_ascii_alphabetic())),
         ("alphanum", "letters and digits only", |t| all(t, |c| c.is_ascii_alphanumeric())),
-        ("alphadash", "letters, digits, '-' and '_' only", |t| all(t, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))),
+        ("alphadash", "letters, digits, '-' and '_' only", |t| {
+            all(t, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+        }),
         ("numeric", "a numeric text", |t| t.parse::<f64>().is_ok_and(f64::is_finite)),
-        ("hex", "hexadecimal digits, an even number of them", |t| t.len().is_multiple_of(2) && all(t, |c| c.is_ascii_hexdigit())),
+        ("hex", "hexadecimal digits, an even number of them", |t| {
+            t.len().is_multiple_of(2) && all(t, |c| c.is_ascii_hexdigit())
+        }),
         ("base64", "base64", |t| BASE64.is_match(t)),
         ("singleLine", "a single line", |t| !t.contains(['\n', '\r'])),
     ];
@@ -96,15 +103,10 @@ fn has_uuid_version(rule: &Rule, text: &str) -> bool {
 }
 
 fn is_luhn(text: &str) -> bool {
-    let digits: Option<Vec<u32>> =
-        text.chars().filter(|c| !matches!(c, ' ' | '-')).map(|c| c.to_digit(10)).collect();
+    let digits: Option<Vec<u32>> = text.chars().filter(|c| !matches!(c, ' ' | '-')).map(|c| c.to_digit(10)).collect();
     let Some(digits) = digits.filter(|d| !d.is_empty()) else { return false };
-    let sum: u32 = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(at, d)| if at % 2 == 0 { *d } else { (d * 2) / 10 + (d * 2) % 10 })
-        .sum();
+    let sum: u32 =
+        digits.iter().rev().enumerate().map(|(at, d)| if at % 2 == 0 { *d } else { (d * 2) / 10 + (d * 2) % 10 }).sum();
     sum.is_multiple_of(10)
 }
 

@@ -69,7 +69,10 @@ impl Bodies {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the name of a file is of no consequence to anything that is tested or replayed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the name of a file is of no consequence to anything that is tested or replayed"
+)]
 fn fresh_name() -> Result<String> {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).map_err(|e| StoreError::new(ErrorKind::Unavailable, format!("no randomness: {e}")))?;

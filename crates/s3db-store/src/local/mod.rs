@@ -18,7 +18,9 @@ use async_trait::async_trait;
 
 use crate::clock::{Clock, SystemClock};
 use crate::quirks::Quirks;
-use crate::{Capabilities, Copy, ErrorKind, List, Object, ObjectMeta, Page, Precondition, Put, Result, Store, StoreError};
+use crate::{
+    Capabilities, Copy, ErrorKind, List, Object, ObjectMeta, Page, Precondition, Put, Result, Store, StoreError,
+};
 
 use bodies::Bodies;
 use read::Readers;
@@ -106,7 +108,8 @@ impl Store for Local {
         } else {
             write::Body::Inline(put.body)
         };
-        let change = Change::Put { key, body, etag_of_body, headers: put.headers, content_type: put.content_type, precondition };
+        let change =
+            Change::Put { key, body, etag_of_body, headers: put.headers, content_type: put.content_type, precondition };
         self.writer.send(change).await
     }
 
@@ -142,7 +145,12 @@ impl Store for Local {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { compare_and_swap: true, conditional_delete: !self.quirks.unconditional_delete, definite_refusals: self.quirks == Quirks::default(), ordered_listing: true }
+        Capabilities {
+            compare_and_swap: true,
+            conditional_delete: !self.quirks.unconditional_delete,
+            definite_refusals: self.quirks == Quirks::default(),
+            ordered_listing: true,
+        }
     }
 
     fn now_ms(&self) -> i64 {
@@ -157,7 +165,10 @@ impl Store for Local {
 fn check_key(key: &str) -> Result<()> {
     const MAX: usize = 1024;
     if key.is_empty() || key.len() > MAX {
-        return Err(StoreError::new(ErrorKind::Invalid, format!("a key of {} bytes; it must have 1 to {MAX}", key.len())));
+        return Err(StoreError::new(
+            ErrorKind::Invalid,
+            format!("a key of {} bytes; it must have 1 to {MAX}", key.len()),
+        ));
     }
     Ok(())
 }
@@ -167,7 +178,9 @@ fn sqlite_error(error: &rusqlite::Error) -> StoreError {
     use rusqlite::ErrorCode as Code;
     let kind = match error.sqlite_error_code() {
         Some(Code::DiskFull) => ErrorKind::Full,
-        Some(Code::DatabaseBusy | Code::DatabaseLocked | Code::SystemIoFailure | Code::CannotOpen) => ErrorKind::Unavailable,
+        Some(Code::DatabaseBusy | Code::DatabaseLocked | Code::SystemIoFailure | Code::CannotOpen) => {
+            ErrorKind::Unavailable
+        }
         Some(Code::PermissionDenied | Code::ReadOnly | Code::AuthorizationForStatementDenied) => ErrorKind::Denied,
         Some(Code::DatabaseCorrupt | Code::NotADatabase) => ErrorKind::Corrupt,
         _ => ErrorKind::Unavailable,

@@ -41,7 +41,10 @@ pub(super) fn open(directory: &Path, create: bool) -> Result<Connection> {
     if create {
         std::fs::create_dir_all(directory).map_err(|e| file_error("make the directory", directory, &e))?;
     } else if !file.is_file() {
-        return Err(StoreError::new(ErrorKind::NotFound, format!("there is no store in the directory {}", directory.display())));
+        return Err(StoreError::new(
+            ErrorKind::NotFound,
+            format!("there is no store in the directory {}", directory.display()),
+        ));
     }
     refuse_network(directory)?;
     let connection = connect(directory, false)?;
@@ -57,7 +60,11 @@ pub(super) fn open(directory: &Path, create: bool) -> Result<Connection> {
 
 /// Opens one more connection.
 pub(super) fn connect(directory: &Path, read_only: bool) -> Result<Connection> {
-    let access = if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE };
+    let access = if read_only {
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+    } else {
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE
+    };
     let connection = Connection::open_with_flags(file_in(directory), access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .and_then(|c| c.busy_timeout(BUSY_TIMEOUT).map(|()| c))
         .map_err(|e| at(directory, cannot_open(directory, &e)))?;
@@ -68,7 +75,11 @@ pub(super) fn connect(directory: &Path, read_only: bool) -> Result<Connection> {
 /// SQLite says "unable to open" for missing permissions too: the file system knows better.
 fn cannot_open(directory: &Path, error: &rusqlite::Error) -> StoreError {
     let file = file_in(directory);
-    let probe = if file.exists() { std::fs::OpenOptions::new().read(true).write(true).open(&file).map(|_| ()) } else { std::fs::read_dir(directory).map(|_| ()) };
+    let probe = if file.exists() {
+        std::fs::OpenOptions::new().read(true).write(true).open(&file).map(|_| ())
+    } else {
+        std::fs::read_dir(directory).map(|_| ())
+    };
     match probe {
         Err(io) if io.kind() == std::io::ErrorKind::PermissionDenied => file_error("open", &file, &io),
         _ => sqlite_error(error),
@@ -94,10 +105,14 @@ fn prepare(connection: &Connection) -> std::result::Result<(), Prepare> {
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if application != 0 && application != APPLICATION_ID {
-        return Err(Prepare::Other(StoreError::new(ErrorKind::Corrupt, "the file s3db.sqlite3 belongs to another program")));
+        return Err(Prepare::Other(StoreError::new(
+            ErrorKind::Corrupt,
+            "the file s3db.sqlite3 belongs to another program",
+        )));
     }
     if version > SCHEMA_VERSION {
-        let message = format!("the store has schema version {version}, this program knows {SCHEMA_VERSION}; use a newer s3db");
+        let message =
+            format!("the store has schema version {version}, this program knows {SCHEMA_VERSION}; use a newer s3db");
         return Err(Prepare::Other(StoreError::new(ErrorKind::Unsupported, message)));
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -120,7 +135,10 @@ fn refuse_network(directory: &Path) -> Result<()> {
     match NETWORK.iter().find(|(known, _)| *known == magic) {
         Some((_, name)) => Err(StoreError::new(
             ErrorKind::Unsupported,
-            format!("the directory {} lies on a network file system ({name}), where several processes cannot lock; use a local disk or an S3 server", directory.display()),
+            format!(
+                "the directory {} lies on a network file system ({name}), where several processes cannot lock; use a local disk or an S3 server",
+                directory.display()
+            ),
         )),
         None => Ok(()),
     }

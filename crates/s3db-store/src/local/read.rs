@@ -87,7 +87,8 @@ impl Readers {
 
     /// One page. With a delimiter the scan jumps over what is rolled up.
     pub(super) fn list(&self, list: &List) -> Result<Page> {
-        const AFTER: &str = "SELECT key, etag, size, modified FROM objects WHERE key > ?1 AND key >= ?2 ORDER BY key LIMIT ?3";
+        const AFTER: &str =
+            "SELECT key, etag, size, modified FROM objects WHERE key > ?1 AND key >= ?2 ORDER BY key LIMIT ?3";
         let batch = list.max_keys.clamp(1, List::MAX_KEYS) + 1;
         let mut after = list.token.clone().or_else(|| list.start_after.clone()).unwrap_or_default();
         let mut entries: Vec<Entry> = Vec::new();
@@ -120,7 +121,13 @@ fn meta_of(row: &Row<'_>) -> rusqlite::Result<ObjectMeta> {
     let headers: String = row.get(4)?;
     let headers: BTreeMap<String, String> = serde_json::from_str(&headers)
         .map_err(|e| rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, Box::new(e)))?;
-    Ok(ObjectMeta { etag: row.get(0)?, size: row.get(1)?, modified_ms: row.get(2)?, content_type: row.get(3)?, headers })
+    Ok(ObjectMeta {
+        etag: row.get(0)?,
+        size: row.get(1)?,
+        modified_ms: row.get(2)?,
+        content_type: row.get(3)?,
+        headers,
+    })
 }
 
 fn entry_of(row: &Row<'_>) -> rusqlite::Result<Entry> {

@@ -37,7 +37,10 @@ pub(super) enum Change {
         content_type: Option<String>,
         precondition: Precondition,
     },
-    Delete { keys: Vec<String>, precondition: Precondition },
+    Delete {
+        keys: Vec<String>,
+        precondition: Precondition,
+    },
 }
 
 type Answer = Result<String>;
@@ -50,7 +53,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, directory: &Path, bodies: Bodies, quirks: Quirks, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub(super) fn start(
+        connection: Connection,
+        directory: &Path,
+        bodies: Bodies,
+        quirks: Quirks,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let (jobs, queue) = channel::<Job>();
         let mut thread = Thread { connection, turn: Turn::new(directory)?, bodies, quirks, clock };
         std::thread::Builder::new()
@@ -125,7 +134,8 @@ impl Thread {
         let _turn = self.turn.take()?;
         let (quirks, now) = (self.quirks, self.clock.now_ms());
         let transaction = begin(&mut self.connection)?;
-        let mut group = Group { transaction: &transaction, quirks, modified: quirks.modified(now), counter: 0, garbage };
+        let mut group =
+            Group { transaction: &transaction, quirks, modified: quirks.modified(now), counter: 0, garbage };
         let applied = group.run(changes);
         let results = match applied {
             Ok(results) => results,
@@ -133,7 +143,10 @@ impl Thread {
         };
         transaction.commit().map_err(|e| {
             let mapped = sqlite_error(&e);
-            StoreError::new(ErrorKind::Unknown, format!("the commit failed, so the outcome is not known: {}", mapped.message))
+            StoreError::new(
+                ErrorKind::Unknown,
+                format!("the commit failed, so the outcome is not known: {}", mapped.message),
+            )
         })?;
         Ok(results)
     }
@@ -205,11 +218,19 @@ impl Group<'_> {
         statement.query_row([key], |row| Ok((row.get(0)?, row.get(1)?))).optional()
     }
 
-    fn write(&self, key: &str, etag: &str, body: &Body, headers: &BTreeMap<String, String>, content_type: Option<&str>) -> rusqlite::Result<()> {
+    fn write(
+        &self,
+        key: &str,
+        etag: &str,
+        body: &Body,
+        headers: &BTreeMap<String, String>,
+        content_type: Option<&str>,
+    ) -> rusqlite::Result<()> {
         const SQL: &str = "INSERT INTO objects (key, etag, size, modified, content_type, headers, file, body)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
             ON CONFLICT (key) DO UPDATE SET etag = ?2, size = ?3, modified = ?4, content_type = ?5, headers = ?6, file = ?7, body = ?8";
-        let headers = serde_json::to_string(headers).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
+        let headers =
+            serde_json::to_string(headers).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))?;
         let (size, file, bytes) = match body {
             Body::Inline(bytes) => (bytes.len() as u64, None, Some(bytes.as_ref())),
             Body::File { name, size } => (*size, Some(name), None),

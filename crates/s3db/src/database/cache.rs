@@ -69,7 +69,10 @@ impl Inner {
     }
 
     /// Changes the catalog. `change` returns `None` if nothing is to be written.
-    pub(crate) async fn change_catalog<T>(&self, change: impl Fn(&mut Catalog) -> Result<Option<T>>) -> Result<Option<T>> {
+    pub(crate) async fn change_catalog<T>(
+        &self,
+        change: impl Fn(&mut Catalog) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         let mut last = None;
         for attempt in 0..MERGES {
             self.fresh_catalog().await?;
@@ -86,7 +89,9 @@ impl Inner {
                     return Ok(Some(result));
                 }
                 // Lost, or not known: a change says by itself whether it is there already.
-                Err(error) if error.is_transient() || matches!(error.kind, StoreKind::Precondition | StoreKind::NotFound) => {
+                Err(error)
+                    if error.is_transient() || matches!(error.kind, StoreKind::Precondition | StoreKind::NotFound) =>
+                {
                     last = Some(error);
                 }
                 Err(error) => return Err(error.into()),
@@ -94,8 +99,14 @@ impl Inner {
             self.back_off(attempt).await;
         }
         match last {
-            Some(error) if error.kind == StoreKind::Unknown => Err(Error::undecided("the change of the catalog", Some(error))),
-            _ => Err(Error::new(ErrorKind::Conflict, format!("the catalog was changed by others {MERGES} times in a row")).guide("try again")),
+            Some(error) if error.kind == StoreKind::Unknown => {
+                Err(Error::undecided("the change of the catalog", Some(error)))
+            }
+            _ => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("the catalog was changed by others {MERGES} times in a row"),
+            )
+            .guide("try again")),
         }
     }
 }

@@ -38,11 +38,19 @@ impl Database {
     ///
     /// # Errors
     /// `AlreadyExists` if the target has a catalog; `NotFound` for a resource that is not here.
-    pub async fn copy_to(&self, target: &Database, options: &CopyOptions, progress: &(dyn Fn(u64) + Sync)) -> Result<CopyReport> {
+    pub async fn copy_to(
+        &self,
+        target: &Database,
+        options: &CopyOptions,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<CopyReport> {
         let (from, to) = (&self.inner, &target.inner);
         if to.head(keys::CATALOG).await?.is_some() {
-            return Err(Error::new(ErrorKind::AlreadyExists, format!("the target {} already holds a database", target.location()))
-                .guide("copy into an empty directory; nothing was written"));
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("the target {} already holds a database", target.location()),
+            )
+            .guide("copy into an empty directory; nothing was written"));
         }
         let catalog = from.fresh_catalog().await?;
         for name in &options.resources {
@@ -55,7 +63,8 @@ impl Database {
         let mut token = None;
         loop {
             let page = from.list(List { token, ..List::prefix("") }).await?;
-            let chosen: Vec<String> = page.entries.into_iter().map(|e| e.key).filter(|key| is_copied(key, options)).collect();
+            let chosen: Vec<String> =
+                page.entries.into_iter().map(|e| e.key).filter(|key| is_copied(key, options)).collect();
             let copies = stream::iter(chosen).map(|key| async move { copy_one(&*from.store, &*to.store, &key).await });
             let sizes: Vec<u64> = copies.buffer_unordered(from.parallelism).try_collect().await?;
             report.objects += sizes.len() as u64;
@@ -97,9 +106,10 @@ fn is_copied(key: &str, options: &CopyOptions) -> bool {
         return false;
     }
     options.resources.is_empty()
-        || options.resources.iter().any(|name| {
-            key.starts_with(&format!("resource={name}/")) || key.starts_with(&keys::versions_of(name))
-        })
+        || options
+            .resources
+            .iter()
+            .any(|name| key.starts_with(&format!("resource={name}/")) || key.starts_with(&keys::versions_of(name)))
 }
 
 async fn copy_one(from: &dyn Store, to: &dyn Store, key: &str) -> Result<u64> {

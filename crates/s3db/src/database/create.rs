@@ -78,7 +78,8 @@ impl Database {
             inner.change_catalog(|catalog| Ok(catalog.remove(name).then_some(()))).await?;
         }
         report.records = inner.purge(&keys::records(name)).await?;
-        report.references += inner.purge(&format!("resource={name}/")).await? + inner.purge(&keys::index_of(name)).await?;
+        report.references +=
+            inner.purge(&format!("resource={name}/")).await? + inner.purge(&keys::index_of(name)).await?;
         if known.is_none() && report == DropReport::default() {
             return Err(unknown_resource(name, &catalog));
         }
@@ -91,8 +92,11 @@ impl Inner {
         let floor = self.version_floor(name).await?;
         let left_over = self.list(List { max_keys: 1, ..List::prefix(keys::records(name)) }).await?;
         if !left_over.entries.is_empty() {
-            return Err(Error::new(ErrorKind::AlreadyExists, format!("records of an earlier resource '{name}' are left over"))
-                .guide(format!("finish its removal with `s3db resource drop {name} --yes`")));
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("records of an earlier resource '{name}' are left over"),
+            )
+            .guide(format!("finish its removal with `s3db resource drop {name} --yes`")));
         }
         let now = self.now();
         let created = self
@@ -116,7 +120,9 @@ impl Inner {
         let mut floor = 0;
         self.keys_under(&prefix, |found| {
             for key in found {
-                let number = key.strip_prefix(&prefix).and_then(|rest| rest.strip_prefix('v')?.split('-').next()?.parse::<u64>().ok());
+                let number = key
+                    .strip_prefix(&prefix)
+                    .and_then(|rest| rest.strip_prefix('v')?.split('-').next()?.parse::<u64>().ok());
                 floor = floor.max(number.map_or(0, |n| n + 1));
             }
         })
@@ -127,7 +133,11 @@ impl Inner {
     /// Stores the immutable copy of a version, once.
     async fn keep_version_copy(&self, name: &str, version: &Version) -> Result<()> {
         let body = json!({ "resource": name, "version": version.name, "definition": version.to_json(&self.now()) });
-        let put = Put { body: Bytes::from(body.to_string()), content_type: Some("application/json".into()), ..Put::default() };
+        let put = Put {
+            body: Bytes::from(body.to_string()),
+            content_type: Some("application/json".into()),
+            ..Put::default()
+        };
         match self.store.put(&keys::version_copy(name, &version.name, &version.hash), put, Precondition::Absent).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind == StoreKind::Precondition => Ok(()),

@@ -36,7 +36,8 @@ pub(super) fn is_dump(path: &Path) -> bool {
 
 pub(super) async fn load(path: &Path) -> Result<Arc<dyn Store>> {
     use base64::Engine as _;
-    let invalid = |reason: String| Error::new(ErrorKind::Invalid, format!("{} is no bucket dump: {reason}", path.display()));
+    let invalid =
+        |reason: String| Error::new(ErrorKind::Invalid, format!("{} is no bucket dump: {reason}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| invalid(e.to_string()))?;
     let objects = objects_of(&text).map_err(|e| invalid(e.to_string()))?;
     let store = Memory::new();
@@ -60,7 +61,8 @@ fn objects_of(text: &str) -> serde_json::Result<Vec<DumpedObject>> {
         key_prefix: serde_json::from_str(&raw("key_prefix", "\"\""))?,
         objects: serde_json::from_str(&raw("objects", "null"))?,
     };
-    let prefix = if dump.key_prefix.is_empty() { String::new() } else { format!("{}/", dump.key_prefix.trim_end_matches('/')) };
+    let prefix =
+        if dump.key_prefix.is_empty() { String::new() } else { format!("{}/", dump.key_prefix.trim_end_matches('/')) };
     let inside = |mut object: DumpedObject| {
         object.key = object.key.strip_prefix(&prefix)?.to_owned();
         Some(object)

@@ -150,14 +150,20 @@ impl Inner {
 
 fn unknown_resource(name: &str, catalog: &catalog::Catalog) -> Error {
     if catalog.unusable().contains(&name) {
-        return Error::new(ErrorKind::Unsupported, format!("resource '{name}' has no version that this program understands"))
-            .guide("its entry in s3db.json has no attributes, or a behaviour of another program; the other resources work");
+        return Error::new(
+            ErrorKind::Unsupported,
+            format!("resource '{name}' has no version that this program understands"),
+        )
+        .guide(
+            "its entry in s3db.json has no attributes, or a behaviour of another program; the other resources work",
+        );
     }
     let names: Vec<&str> = catalog.resources().keys().map(String::as_str).collect();
-    let hint = s3db_format::error::did_you_mean(name, names.iter().copied()).unwrap_or_else(|| match names.as_slice() {
-        [] => format!("there are no resources yet; create one with `s3db resource create {name} --attributes …`"),
-        names => format!("resources: {}", names.join(", ")),
-    });
+    let hint =
+        s3db_format::error::did_you_mean(name, names.iter().copied()).unwrap_or_else(|| match names.as_slice() {
+            [] => format!("there are no resources yet; create one with `s3db resource create {name} --attributes …`"),
+            names => format!("resources: {}", names.join(", ")),
+        });
     Error::not_found("resource", name).guide(hint)
 }
 
@@ -168,7 +174,11 @@ fn refuse_read_only(resource: &catalog::Resource) -> Result<()> {
     }
     Err(Error::new(
         ErrorKind::Unsupported,
-        format!("resource '{}' is read-only: its definition is not understood ({})", resource.name, problems.join("; ")),
+        format!(
+            "resource '{}' is read-only: its definition is not understood ({})",
+            resource.name,
+            problems.join("; ")
+        ),
     )
     .guide("records can be read; write them with the program that made the definition, or with a newer s3db"))
 }

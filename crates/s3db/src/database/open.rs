@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use s3db_store::Store;
 use s3db_store::clock::{Clock, SystemClock};
 use s3db_store::local::{Local, LocalOptions};
 use s3db_store::memory::Memory;
-use s3db_store::Store;
 
 use super::cache::CatalogCache;
 use super::{Database, Inner, dump};
@@ -130,7 +130,10 @@ async fn open_store(url: &str, base: &Path, create: bool, clock: &Arc<dyn Clock>
         Location::Directory(path) => open_directory(path, create, clock).await,
         Location::Bucket(_) => Err(Error::new(
             ErrorKind::Unsupported,
-            format!("'{}' is on an S3 server, and this build holds databases in local directories only", crate::url::mask(url)),
+            format!(
+                "'{}' is on an S3 server, and this build holds databases in local directories only",
+                crate::url::mask(url)
+            ),
         )
         .guide("use file:./data")),
     }
@@ -144,8 +147,10 @@ async fn open_directory(path: PathBuf, create: bool, clock: &Arc<dyn Clock>) -> 
     let opened = opened.map_err(|e| Error::new(ErrorKind::Internal, format!("opening the store ended: {e}")))?;
     match opened {
         Ok(store) => Ok(Arc::new(store)),
-        Err(_) if missing => Err(Error::new(ErrorKind::NotFound, format!("there is no database in the directory {shown}"))
-            .guide("create one with `s3db init`, or check the path")),
+        Err(_) if missing => {
+            Err(Error::new(ErrorKind::NotFound, format!("there is no database in the directory {shown}"))
+                .guide("create one with `s3db init`, or check the path"))
+        }
         Err(error) => Err(Error::from(error)),
     }
 }

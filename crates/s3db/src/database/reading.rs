@@ -73,7 +73,9 @@ fn present<T>(result: std::result::Result<T, StoreError>) -> Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind == ErrorKind::Unknown => Err(Error::from(StoreError::new(ErrorKind::Unavailable, error.message))),
+        Err(error) if error.kind == ErrorKind::Unknown => {
+            Err(Error::from(StoreError::new(ErrorKind::Unavailable, error.message)))
+        }
         Err(error) => Err(Error::from(error)),
     }
 }

@@ -9,8 +9,8 @@ use s3db_format::record;
 use s3db_format::revision::{Stamp, UNSTAMPED};
 use s3db_store::Precondition;
 
-use super::write::{Outcome, Source, kept_secrets};
 use super::Resource;
+use super::write::{Outcome, Source, kept_secrets};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventKind};
 
@@ -36,13 +36,20 @@ impl Resource {
     pub async fn set_content(&self, id: &str, body: impl Into<Bytes>, content_type: &str) -> Result<()> {
         let body = body.into();
         if body.len() > MAX_BYTES {
-            return Err(Error::new(ErrorKind::Invalid, format!("content of {} bytes; at most {MAX_BYTES} are allowed", body.len())));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("content of {} bytes; at most {MAX_BYTES} are allowed", body.len()),
+            ));
         }
         if body.is_empty() {
             return self.delete_content(id).await;
         }
         if content_type.is_empty() || content_type.chars().any(|c| !c.is_ascii() || c.is_ascii_control()) {
-            return Err(Error::new(ErrorKind::Invalid, format!("'{}' is no content type", content_type.escape_default())).guide("write one such as image/png"));
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("'{}' is no content type", content_type.escape_default()),
+            )
+            .guide("write one such as image/png"));
         }
         self.write_content(id, Some(record::Content { body: &body, content_type })).await
     }
@@ -87,7 +94,8 @@ impl Resource {
             // The record stays under the version that it was written with: no field changes.
             let version = resource.version(&decoded.version).unwrap_or(resource.current());
             let secrets = kept_secrets(&decoded.attributes, &decoded.attributes, &decoded.secrets);
-            let source = Source { id, attributes: decoded.attributes.clone(), stamp: &stamp, kept_secrets: secrets, content };
+            let source =
+                Source { id, attributes: decoded.attributes.clone(), stamp: &stamp, kept_secrets: secrets, content };
             let prepared = self.prepare(version, source).await?;
             let base = decoded.stamp.as_ref().map_or(UNSTAMPED, |s| s.rev.as_str());
             let precondition = Precondition::Matches(object.meta.etag);
@@ -108,6 +116,10 @@ impl Resource {
                 }
             }
         }
-        Err(Error::new(ErrorKind::Conflict, format!("{} was changed by others {ATTEMPTS} times in a row", self.what(id))).guide("try again"))
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("{} was changed by others {ATTEMPTS} times in a row", self.what(id)),
+        )
+        .guide("try again"))
     }
 }

@@ -1,8 +1,8 @@
 //! Counting records.
 
+use super::list::{Ids, Source};
 use super::{ListOptions, Resource};
 use crate::error::Result;
-use super::list::{Ids, Source};
 
 impl Resource {
     /// Counts all records, exactly. Costs max(1, ⌈N/1000⌉) requests.

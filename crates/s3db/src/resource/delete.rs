@@ -72,7 +72,11 @@ impl Resource {
                 },
             }
         }
-        Err(Error::new(ErrorKind::Conflict, format!("{} was changed by others {ATTEMPTS} times in a row", self.what(id))).guide("try again"))
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("{} was changed by others {ATTEMPTS} times in a row", self.what(id)),
+        )
+        .guide("try again"))
     }
 
     /// Deletes several records. Costs a GET per id, a DELETE per thousand, and a DELETE per thousand
@@ -124,13 +128,17 @@ impl Resource {
     pub async fn delete_all(&self) -> Result<DeleteReport> {
         let resource = self.inner.resource_for_write(&self.name).await?;
         if resource.current().paranoid {
-            return Err(Error::new(ErrorKind::Unsupported, format!("delete_all is refused: resource '{}' is paranoid", self.name))
-                .guide("define the resource with paranoid: false, or delete by id; nothing was deleted"));
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("delete_all is refused: resource '{}' is paranoid", self.name),
+            )
+            .guide("define the resource with paranoid: false, or delete by id; nothing was deleted"));
         }
         let mut report = DeleteReport::default();
         loop {
             let page = self.inner.list(List::prefix(keys::records(&self.name))).await?;
-            let ids: Vec<String> = page.entries.iter().filter_map(|e| keys::record_id(&self.name, &e.key)).map(str::to_owned).collect();
+            let ids: Vec<String> =
+                page.entries.iter().filter_map(|e| keys::record_id(&self.name, &e.key)).map(str::to_owned).collect();
             if ids.is_empty() {
                 return Ok(report);
             }
@@ -150,7 +158,8 @@ impl Resource {
     async fn remove(&self, id: &str, object: &Object, decoded: &Decoded) -> Result<Gone> {
         let key = keys::record(&self.name, id);
         let conditional = self.inner.store.capabilities().conditional_delete;
-        let precondition = if conditional { Precondition::Matches(object.meta.etag.clone()) } else { Precondition::None };
+        let precondition =
+            if conditional { Precondition::Matches(object.meta.etag.clone()) } else { Precondition::None };
         let mut unknown = None;
         for attempt in self.inner.attempts() {
             match self.inner.store.delete(&key, precondition.clone()).await {
@@ -178,7 +187,12 @@ impl Resource {
     }
 
     /// The condition was refused: changed by another, or gone, by this request or by another.
-    async fn after_refused_delete(&self, id: &str, decoded: &Decoded, unknown: Option<s3db_store::StoreError>) -> Result<Gone> {
+    async fn after_refused_delete(
+        &self,
+        id: &str,
+        decoded: &Decoded,
+        unknown: Option<s3db_store::StoreError>,
+    ) -> Result<Gone> {
         let certain = self.inner.store.capabilities().definite_refusals && unknown.is_none();
         match self.load(id).await? {
             Some((_, now)) if now.stamp == decoded.stamp => Ok(Gone::Changed),

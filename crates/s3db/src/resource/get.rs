@@ -55,7 +55,12 @@ impl Resource {
 
     /// Reads a record, with only some fields and only if it passes a test. Secrets that are left out
     /// are not decrypted; the test sees none.
-    pub(super) async fn find_where(&self, id: &str, selection: Selection<'_>, passes: &(dyn Fn(&Decoded) -> bool + Sync)) -> Result<Option<Record>> {
+    pub(super) async fn find_where(
+        &self,
+        id: &str,
+        selection: Selection<'_>,
+        passes: &(dyn Fn(&Decoded) -> bool + Sync),
+    ) -> Result<Option<Record>> {
         let Some((object, mut decoded)) = self.load(id).await? else { return Ok(None) };
         if !passes(&decoded) {
             return Ok(None);

@@ -58,7 +58,13 @@ pub(super) struct Placed<'a> {
 
 impl IndexPlan {
     /// Plans a write. `stamp` is that of the new record; its index revisions are brought up to date.
-    pub(super) fn new(resource: &catalog::Resource, id: &str, old: Option<(Placed<'_>, Option<&Stamp>)>, new: Placed<'_>, stamp: &mut Stamp) -> Result<Self> {
+    pub(super) fn new(
+        resource: &catalog::Resource,
+        id: &str,
+        old: Option<(Placed<'_>, Option<&Stamp>)>,
+        new: Placed<'_>,
+        stamp: &mut Stamp,
+    ) -> Result<Self> {
         let mut plan = Self::default();
         for partition in resource.partitions() {
             let before = old.and_then(|(row, stamp)| Some((partition.values(row.attributes, row.version)?, stamp)));
@@ -85,13 +91,24 @@ impl IndexPlan {
     }
 
     /// Plans the end of a record.
-    pub(super) fn end(resource: &catalog::Resource, id: &str, row: Placed<'_>, stamp: Option<&Stamp>) -> Result<Vec<String>> {
+    pub(super) fn end(
+        resource: &catalog::Resource,
+        id: &str,
+        row: Placed<'_>,
+        stamp: Option<&Stamp>,
+    ) -> Result<Vec<String>> {
         let placed = resource.partitions().iter().filter_map(|p| Some((p, p.values(row.attributes, row.version)?)));
         placed.map(|(partition, values)| index_key(resource, partition, &values, id, stamp)).collect()
     }
 }
 
-pub(super) fn index_key(resource: &catalog::Resource, partition: &Partition, values: &[String], id: &str, stamp: Option<&Stamp>) -> Result<String> {
+pub(super) fn index_key(
+    resource: &catalog::Resource,
+    partition: &Partition,
+    values: &[String],
+    id: &str,
+    stamp: Option<&Stamp>,
+) -> Result<String> {
     let revision = stamp.map_or(s3db_format::revision::UNSTAMPED, |s| s.index_revision(&partition.name));
     let key = partition.index_key(&resource.name, values, id, revision);
     let fields: Vec<&str> = partition.fields().iter().map(|(path, _)| path.as_str()).collect();
@@ -124,7 +141,9 @@ impl Inner {
         if self.markers.seen_at(&key).is_some_and(|at| now.saturating_sub(at) < MARKER_FRESH) {
             return Ok(true);
         }
-        let Some(object) = self.read(&keys::partition_marker(&resource.name, &partition.name)).await? else { return Ok(false) };
+        let Some(object) = self.read(&keys::partition_marker(&resource.name, &partition.name)).await? else {
+            return Ok(false);
+        };
         let marker: Value = serde_json::from_slice(&object.body).unwrap_or_default();
         let complete = marker.get("hash").and_then(Value::as_str) == Some(hash.as_str());
         if complete {
@@ -136,7 +155,11 @@ impl Inner {
     /// Marks a partition's index as complete.
     pub(crate) async fn mark_indexed(&self, resource: &str, partition: &Partition) -> Result<()> {
         let body = json!({ "hash": marker_hash(partition), "completedAt": self.now() });
-        let put = Put { body: Bytes::from(body.to_string()), content_type: Some("application/json".into()), ..Put::default() };
+        let put = Put {
+            body: Bytes::from(body.to_string()),
+            content_type: Some("application/json".into()),
+            ..Put::default()
+        };
         self.put_plain(&keys::partition_marker(resource, &partition.name), put).await
     }
 }

@@ -47,9 +47,17 @@ impl Resource {
             attributes.insert("createdAt".into(), json!(now));
             attributes.insert("updatedAt".into(), json!(now));
         }
-        let attributes = self.check(version, &id, attributes, Mode::Insert, &|_| false).map_err(|e| if made { e.without_name(&self.what(&id), &format!("the record for resource '{}'", self.name)) } else { e })?;
+        let attributes = self.check(version, &id, attributes, Mode::Insert, &|_| false).map_err(|e| {
+            if made { e.without_name(&self.what(&id), &format!("the record for resource '{}'", self.name)) } else { e }
+        })?;
         let mut stamp = Stamp::first(self.inner.ulid());
-        let plan = IndexPlan::new(&resource, &id, None, Placed { attributes: &attributes, version: &version.name }, &mut stamp)?;
+        let plan = IndexPlan::new(
+            &resource,
+            &id,
+            None,
+            Placed { attributes: &attributes, version: &version.name },
+            &mut stamp,
+        )?;
         let source = Source { id: &id, attributes, stamp: &stamp, kept_secrets: Default::default(), content: None };
         let prepared = self.prepare(version, source).await?;
         if let Err(error) = self.inner.put_index(&plan.put).await {
@@ -72,7 +80,8 @@ impl Resource {
             }
             Ok(Outcome::Lost) => {
                 self.inner.drop_index(&plan.put).await;
-                Err(Error::new(ErrorKind::AlreadyExists, format!("{} already exists", self.what(&id))).guide("update it, or use upsert"))
+                Err(Error::new(ErrorKind::AlreadyExists, format!("{} already exists", self.what(&id)))
+                    .guide("update it, or use upsert"))
             }
             // The record may be there or may still land, so its keys must stay.
             Ok(Outcome::Undecided(cause)) => Err(Error::undecided(&format!("the insert of {}", self.what(&id)), cause)),

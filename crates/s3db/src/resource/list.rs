@@ -221,7 +221,10 @@ impl Resource {
         if self.inner.is_indexed(&resource, partition).await? {
             return Ok((Source::Index(partition.clone(), values), Vec::new()));
         }
-        let warning = format!("partition '{name}' has no complete index, so all rows are read; build it with `s3db resource reindex {}`", self.name);
+        let warning = format!(
+            "partition '{name}' has no complete index, so all rows are read; build it with `s3db resource reindex {}`",
+            self.name
+        );
         tracing::warn!("{warning}");
         Ok((Source::Scan(partition.clone(), values), vec![warning]))
     }
@@ -252,7 +255,9 @@ impl<'a> Ids<'a> {
     /// The next ids, about as many as are wanted; empty at the end.
     pub(super) async fn next_batch(&mut self, wanted: usize) -> Result<Vec<String>> {
         match &self.source {
-            Source::Index(partition, values) if values.len() == partition.fields().len() => self.next_page(wanted).await,
+            Source::Index(partition, values) if values.len() == partition.fields().len() => {
+                self.next_page(wanted).await
+            }
             Source::Index(..) => self.next_sorted(wanted).await,
             Source::Records | Source::Scan(..) => self.next_page(wanted).await,
         }
@@ -337,10 +342,11 @@ impl<'a> Ids<'a> {
 
 fn unknown_partition(resource: &Arc<catalog::Resource>, name: &str) -> Error {
     let names: Vec<&str> = resource.partitions().iter().map(|p| p.name.as_str()).collect();
-    let hint = s3db_format::error::did_you_mean(name, names.iter().copied()).unwrap_or_else(|| match names.as_slice() {
-        [] => "the resource has no partitions".to_owned(),
-        names => format!("partitions: {}", names.join(", ")),
-    });
+    let hint =
+        s3db_format::error::did_you_mean(name, names.iter().copied()).unwrap_or_else(|| match names.as_slice() {
+            [] => "the resource has no partitions".to_owned(),
+            names => format!("partitions: {}", names.join(", ")),
+        });
     Error::new(ErrorKind::NotFound, format!("resource '{}' has no partition '{name}'", resource.name)).guide(hint)
 }
 
@@ -351,5 +357,6 @@ fn wrong_field(partition: &Partition, field: &str) -> Error {
     } else {
         format!("partition '{}' has no field '{field}'", partition.name)
     };
-    Error::new(ErrorKind::Invalid, message).guide(format!("give values for its fields in this order: {}", fields.join(", ")))
+    Error::new(ErrorKind::Invalid, message)
+        .guide(format!("give values for its fields in this order: {}", fields.join(", ")))
 }

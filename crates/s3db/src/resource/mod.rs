@@ -8,8 +8,8 @@ mod get;
 mod index;
 mod insert;
 mod list;
-mod reindex;
 mod record;
+mod reindex;
 mod rotate;
 mod update;
 mod upsert;
@@ -121,7 +121,8 @@ fn object(value: Value) -> Result<Map<String, Value>> {
                 Value::String(_) => "a text",
                 _ => "a list",
             };
-            Err(Error::new(ErrorKind::Invalid, format!("a record is a JSON object, this is {found}")).guide("nothing was written"))
+            Err(Error::new(ErrorKind::Invalid, format!("a record is a JSON object, this is {found}"))
+                .guide("nothing was written"))
         }
     }
 }

@@ -8,9 +8,9 @@
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
+use super::Resource;
 use super::index::{IndexPlan, Placed};
 use super::list::{Ids, Source};
-use super::Resource;
 use crate::error::Result;
 
 /// What a reindex did.

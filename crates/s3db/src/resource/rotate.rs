@@ -11,9 +11,9 @@ use s3db_format::revision::{Stamp, UNSTAMPED};
 use s3db_store::Precondition;
 use serde::Serialize;
 
+use super::Resource;
 use super::list::{Ids, Source as IdSource};
 use super::write::{Outcome, Source};
-use super::Resource;
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secrets::Secrets;
@@ -36,7 +36,11 @@ impl Database {
     /// # Errors
     /// `Integrity` for a secret that opens under neither passphrase, naming record and field; what
     /// was rotated stays, and running it again goes on.
-    pub async fn rotate_secrets(&self, new_passphrase: &str, progress: &(dyn Fn(usize) + Sync)) -> Result<RotateReport> {
+    pub async fn rotate_secrets(
+        &self,
+        new_passphrase: &str,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<RotateReport> {
         if new_passphrase.is_empty() {
             return Err(Error::new(ErrorKind::Invalid, "the new passphrase is empty").guide("nothing was changed"));
         }
@@ -55,7 +59,8 @@ impl Database {
                     break;
                 }
                 for id in batch {
-                    report.rotated += usize::from(resource.rotate(&id, &new).await.map_err(|e| e.context(&resource.what(&id)))?);
+                    report.rotated +=
+                        usize::from(resource.rotate(&id, &new).await.map_err(|e| e.context(&resource.what(&id)))?);
                     report.records += 1;
                     progress(report.records);
                 }
@@ -94,7 +99,8 @@ impl Resource {
             let version = resource.version(&decoded.version).unwrap_or(resource.current());
             let content_type = object.meta.content_type.as_deref().unwrap_or("application/octet-stream");
             let content = decoded.has_content.then_some(Content { body: &object.body, content_type });
-            let source = Source { id, attributes: decoded.attributes.clone(), stamp: &stamp, kept_secrets: sealed, content };
+            let source =
+                Source { id, attributes: decoded.attributes.clone(), stamp: &stamp, kept_secrets: sealed, content };
             let prepared = self.prepare(version, source).await?;
             let outcome = if content.is_some() {
                 self.replace_headers(id, &object.meta.etag, &prepared).await?
@@ -109,6 +115,10 @@ impl Resource {
                 Outcome::Undecided(cause) => return Err(Error::undecided("the rotation", cause)),
             }
         }
-        Err(Error::new(ErrorKind::Conflict, format!("{} was changed by others {ATTEMPTS} times in a row", self.what(id))).guide("try again"))
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("{} was changed by others {ATTEMPTS} times in a row", self.what(id)),
+        )
+        .guide("try again"))
     }
 }

@@ -106,7 +106,8 @@ impl Resource {
                 },
             }
         }
-        Err(Error::new(ErrorKind::Conflict, format!("{} was changed by others {MERGES} times in a row", self.what(id))).guide("try again"))
+        Err(Error::new(ErrorKind::Conflict, format!("{} was changed by others {MERGES} times in a row", self.what(id)))
+            .guide("try again"))
     }
 
     /// Reads the record that a write is to be based on, secrets in clear.
@@ -118,11 +119,23 @@ impl Resource {
     }
 
     /// One attempt to merge a patch into a record that was read.
-    pub(super) async fn attempt_merge(&self, id: &str, resource: &Arc<catalog::Resource>, base: &Base, patch: &Map<String, Value>) -> Result<Attempt> {
+    pub(super) async fn attempt_merge(
+        &self,
+        id: &str,
+        resource: &Arc<catalog::Resource>,
+        base: &Base,
+        patch: &Map<String, Value>,
+    ) -> Result<Attempt> {
         self.attempt(id, resource, base, Change::Merge(patch)).await
     }
 
-    async fn attempt(&self, id: &str, resource: &Arc<catalog::Resource>, base: &Base, change: Change<'_>) -> Result<Attempt> {
+    async fn attempt(
+        &self,
+        id: &str,
+        resource: &Arc<catalog::Resource>,
+        base: &Base,
+        change: Change<'_>,
+    ) -> Result<Attempt> {
         let version = resource.current();
         let before = &base.decoded.attributes;
         let (mode, merged) = match change {
@@ -193,7 +206,9 @@ impl Resource {
         use s3db_store::ErrorKind as Kind;
         match self.inner.store.copy(&key, &key, copy).await {
             Ok(etag) => Ok(Outcome::Won(etag)),
-            Err(error) if matches!(error.kind, Kind::Precondition | Kind::NotFound | Kind::Conflict) => Ok(Outcome::Lost),
+            Err(error) if matches!(error.kind, Kind::Precondition | Kind::NotFound | Kind::Conflict) => {
+                Ok(Outcome::Lost)
+            }
             Err(error) if error.kind == Kind::Unknown => Ok(Outcome::Undecided(Some(error))),
             Err(error) => Err(error.into()),
         }
@@ -235,7 +250,10 @@ fn take_id(id: &str, patch: &mut Map<String, Value>) -> Result<()> {
     match patch.shift_remove("id") {
         None => Ok(()),
         Some(given) if given == *id => Ok(()),
-        Some(given) => Err(Error::new(ErrorKind::Invalid, format!("an id cannot be changed: the record is '{id}', the patch says {given}"))
-            .guide("leave 'id' out, or insert a new record and delete this one")),
+        Some(given) => Err(Error::new(
+            ErrorKind::Invalid,
+            format!("an id cannot be changed: the record is '{id}', the patch says {given}"),
+        )
+        .guide("leave 'id' out, or insert a new record and delete this one")),
     }
 }

@@ -18,7 +18,8 @@ impl Resource {
     pub async fn upsert(&self, record: Value) -> Result<Record> {
         let mut attributes = object(record)?;
         let Some(Value::String(id)) = attributes.shift_remove("id") else {
-            return Err(Error::new(ErrorKind::Invalid, "upsert needs the 'id' of the record as a text").guide("use insert to have an id made"));
+            return Err(Error::new(ErrorKind::Invalid, "upsert needs the 'id' of the record as a text")
+                .guide("use insert to have an id made"));
         };
         for attempt in 0..ATTEMPTS {
             let resource = self.inner.resource_for_write(&self.name).await?;
@@ -39,6 +40,10 @@ impl Resource {
             }
             self.inner.back_off(attempt).await;
         }
-        Err(Error::new(ErrorKind::Conflict, format!("{} was changed by others {ATTEMPTS} times in a row", self.what(&id))).guide("try again"))
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("{} was changed by others {ATTEMPTS} times in a row", self.what(&id)),
+        )
+        .guide("try again"))
     }
 }

@@ -66,7 +66,14 @@ impl Resource {
     }
 
     /// Checks attributes and returns them as they are to be stored, without `id`.
-    pub(super) fn check(&self, version: &Version, id: &str, mut attributes: Map<String, Value>, mode: Mode, keeps: &dyn Fn(&str) -> bool) -> Result<Map<String, Value>> {
+    pub(super) fn check(
+        &self,
+        version: &Version,
+        id: &str,
+        mut attributes: Map<String, Value>,
+        mode: Mode,
+        keeps: &dyn Fn(&str) -> bool,
+    ) -> Result<Map<String, Value>> {
         attributes.shift_remove("id");
         let declares_id = version.schema.attribute("id").is_some();
         if declares_id {
@@ -89,7 +96,13 @@ impl Resource {
                 sealed.insert(path.to_owned(), ciphertext);
             }
         }
-        let draft = Draft { id: source.id, attributes: &source.attributes, sealed: &sealed, stamp: source.stamp, content: source.content };
+        let draft = Draft {
+            id: source.id,
+            attributes: &source.attributes,
+            sealed: &sealed,
+            stamp: source.stamp,
+            content: source.content,
+        };
         let encoded = record::encode(version, &draft).map_err(|e| Error::from(e).context(&self.what(source.id)))?;
         Ok(prepared(source.attributes, encoded))
     }
@@ -97,7 +110,14 @@ impl Resource {
     /// Puts a record under a precondition and decides what became of it.
     ///
     /// `base` is the token of the record that the write is based on.
-    pub(super) async fn put_decided(&self, id: &str, put: &Put, precondition: Precondition, rev: &str, base: Option<&str>) -> Result<Outcome> {
+    pub(super) async fn put_decided(
+        &self,
+        id: &str,
+        put: &Put,
+        precondition: Precondition,
+        rev: &str,
+        base: Option<&str>,
+    ) -> Result<Outcome> {
         let key = keys::record(&self.name, id);
         let definite = self.inner.store.capabilities().definite_refusals;
         let mut unknown = None;
@@ -106,8 +126,12 @@ impl Resource {
             match self.inner.store.put(&key, put.clone(), precondition.clone()).await {
                 Ok(etag) => return Ok(Outcome::Won(etag)),
                 Err(error) => match error.kind {
-                    StoreKind::Precondition | StoreKind::NotFound if definite && unknown.is_none() => return Ok(Outcome::Lost),
-                    StoreKind::Precondition | StoreKind::NotFound => return Ok(self.decide(id, rev, base, unknown).await),
+                    StoreKind::Precondition | StoreKind::NotFound if definite && unknown.is_none() => {
+                        return Ok(Outcome::Lost);
+                    }
+                    StoreKind::Precondition | StoreKind::NotFound => {
+                        return Ok(self.decide(id, rev, base, unknown).await);
+                    }
                     StoreKind::Unknown => unknown = Some(error),
                     StoreKind::Conflict | StoreKind::Throttled | StoreKind::Unavailable => last = Some(error),
                     _ if unknown.is_some() => return Ok(Outcome::Undecided(unknown)),
@@ -170,9 +194,16 @@ fn prepared(attributes: Map<String, Value>, encoded: Encoded) -> Prepared {
 }
 
 /// The stored texts of secrets whose values a write leaves as they are.
-pub(super) fn kept_secrets(before: &Map<String, Value>, after: &Map<String, Value>, stored: &[SecretField]) -> HashMap<String, String> {
+pub(super) fn kept_secrets(
+    before: &Map<String, Value>,
+    after: &Map<String, Value>,
+    stored: &[SecretField],
+) -> HashMap<String, String> {
     let unchanged = |field: &&SecretField| {
-        let (old, new) = (s3db_format::partition::get_path(before, &field.path), s3db_format::partition::get_path(after, &field.path));
+        let (old, new) = (
+            s3db_format::partition::get_path(before, &field.path),
+            s3db_format::partition::get_path(after, &field.path),
+        );
         old.is_some() && old == new
     };
     stored.iter().filter(unchanged).map(|f| (f.path.clone(), f.ciphertext.clone())).collect()
