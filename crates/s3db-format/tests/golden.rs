@@ -18,10 +18,13 @@ use s3db_format::secret::{SecretKey, salt_of};
 use s3db_format::{js, keys, resource, value};
 use serde_json::{Map, Value};
 
+/// Headers, content type, body.
+type Stored = (BTreeMap<String, String>, String, Vec<u8>);
+
 struct Bucket {
     name: String,
     json: Value,
-    objects: BTreeMap<String, (BTreeMap<String, String>, String, Vec<u8>)>,
+    objects: BTreeMap<String, Stored>,
 }
 
 fn buckets() -> Vec<Bucket> {
