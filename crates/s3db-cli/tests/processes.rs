@@ -209,3 +209,60 @@ fn two_processes_that_create_one_resource_differently_leave_one_definition() {
     let codes: BTreeSet<Option<i32>> = both.into_iter().map(|c| c.wait_with_output().unwrap().status.code()).collect();
     assert_eq!(codes, BTreeSet::from([Some(0), Some(4)]));
 }
+
+#[test]
+fn a_full_disk_refuses_writes_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mount = |options: &str| {
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(folder.path())
+            .stderr(Stdio::null())
+            .status();
+        status.is_ok_and(|s| s.success())
+    };
+    if !mount("size=1m") {
+        println!("not run: mounting a small file system needs root");
+        return;
+    }
+    let outcome = std::panic::catch_unwind(|| {
+        let created = run(
+            folder.path(),
+            &[
+                "resource",
+                "create",
+                "r",
+                "--attributes",
+                r#"{"n": "integer", "group": "string"}"#,
+                "--partition",
+                "byGroup=group",
+            ],
+        );
+        assert!(created.status.success(), "{created:?}");
+        let mut child = s3db(folder.path(), &["import", "r", "-"]).spawn().unwrap();
+        let input: String =
+            (0..600).map(|i| format!("{{\"id\": \"r{i:05}\", \"n\": {i}, \"group\": \"g\"}}\n")).collect();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let report = json(&output);
+        assert_eq!(output.status.code(), Some(5), "{report}");
+        let failed = report["failed"].as_array().unwrap();
+        for failure in failed {
+            assert_eq!(failure["error"]["kind"], "Unavailable", "{failure}");
+        }
+        let inserted = report["inserted"].as_u64().unwrap();
+        assert!(inserted > 0 && inserted + failed.len() as u64 == 600);
+        assert!(Command::new("mount").args(["-o", "remount,size=32m"]).arg(folder.path()).status().unwrap().success());
+        let groups: BTreeSet<String> = ["g"].map(str::to_owned).into();
+        let stored = rows_by_partition(folder.path(), &groups);
+        let refused: BTreeSet<&str> = failed.iter().filter_map(|f| f["id"].as_str()).collect();
+        let acknowledged = (0..600).map(|i| format!("r{i:05}")).filter(|id| !refused.contains(id.as_str()));
+        assert_eq!(acknowledged.filter(|id| !stored.contains_key(id)).count(), 0, "an acknowledged row is lost");
+        assert!(run(folder.path(), &["insert", "r", r#"{"n": 1, "group": "g"}"#]).status.success());
+    });
+    let unmounted = Command::new("umount").arg("-l").arg(folder.path()).status().unwrap();
+    assert!(unmounted.success());
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}

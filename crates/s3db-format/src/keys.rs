@@ -19,6 +19,11 @@ pub const VERSIONS: &str = "s3db/meta/versions/";
 /// The database's own id.
 pub const DATABASE_ID: &str = "s3db/meta/database.json";
 
+/// The prefix of everything that s3db.js's layout has of a resource.
+pub fn resource(resource: &str) -> String {
+    format!("resource={resource}/")
+}
+
 /// The prefix of a resource's records.
 pub fn records(resource: &str) -> String {
     format!("resource={resource}/data/id=")

@@ -15,7 +15,8 @@ fn main() -> ExitCode {
         ["peer-dump", "--seeds", seeds] => {
             seeds.parse().map_err(|_| format!("'{seeds}' is no number")).and_then(peer::dump)
         }
-        _ => Err("usage: xtask tidy | xtask peer-dump --seeds N".to_owned()),
+        ["peer-dump", "--golden", folder] => peer::dump_golden(folder),
+        _ => Err("usage: xtask tidy | xtask peer-dump --seeds N|--golden FOLDER".to_owned()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,6 +13,8 @@ use crate::progress::Progress;
 
 /// Rows that are inserted side by side.
 const BATCH: usize = 1000;
+/// Ids that are remembered, to say on which line one stood first.
+const REMEMBERED_IDS: usize = 1_000_000;
 
 /// Inserts rows and prints the summary. Returns exit code 5 if any failed.
 pub(super) async fn insert(
@@ -136,6 +138,10 @@ impl Bulk<'_> {
                     "AlreadyExists",
                     format!("id '{id}' stands in this input already, on line {first}"),
                 ));
+            }
+            // Of the ids before the last million the store itself says that they exist.
+            if self.first_lines.len() == REMEMBERED_IDS {
+                self.first_lines.clear();
             }
             self.first_lines.insert(id.to_owned(), row.line);
         }

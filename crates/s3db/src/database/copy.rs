@@ -109,7 +109,7 @@ fn is_copied(key: &str, options: &CopyOptions) -> bool {
         || options
             .resources
             .iter()
-            .any(|name| key.starts_with(&format!("resource={name}/")) || key.starts_with(&keys::versions_of(name)))
+            .any(|name| key.starts_with(&keys::resource(name)) || key.starts_with(&keys::versions_of(name)))
 }
 
 async fn copy_one(from: &dyn Store, to: &dyn Store, key: &str) -> Result<u64> {

@@ -58,6 +58,9 @@ impl Database {
 
     /// Removes a resource with all its records. What was begun and not finished is finished.
     ///
+    /// Stop its writers first: a process learns of the drop within a minute, and what it writes until
+    /// then is left over under the name.
+    ///
     /// Requests: DELETE of the markers, PUT of the version copies, GET and PUT of the catalog, then
     /// LIST and DELETE of records, references and index keys. After a crash the resource is either
     /// still there and scanned, or gone with objects left over, which calling this again removes.
@@ -78,8 +81,7 @@ impl Database {
             inner.change_catalog(|catalog| Ok(catalog.remove(name).then_some(()))).await?;
         }
         report.records = inner.purge(&keys::records(name)).await?;
-        report.references +=
-            inner.purge(&format!("resource={name}/")).await? + inner.purge(&keys::index_of(name)).await?;
+        report.references += inner.purge(&keys::resource(name)).await? + inner.purge(&keys::index_of(name)).await?;
         if known.is_none() && report == DropReport::default() {
             return Err(unknown_resource(name, &catalog));
         }

@@ -61,7 +61,7 @@ impl Resource {
             match self.remove(id, &object, &decoded).await? {
                 Gone::Yes => {
                     let placed = Placed { attributes: &decoded.attributes, version: &decoded.version };
-                    let stale = IndexPlan::end(&resource, id, placed, decoded.stamp.as_ref())?;
+                    let stale = IndexPlan::end(&resource, id, placed, decoded.stamp.as_ref());
                     self.inner.drop_index(&stale).await;
                     return self.deleted(id, decoded).await;
                 }
@@ -106,7 +106,7 @@ impl Resource {
                 self.inner.hooks.run(&self.name, HookPoint::BeforeDelete, &id, shown).await?;
                 record_keys.push(keys::record(&self.name, &id));
                 let placed = Placed { attributes: &decoded.attributes, version: &decoded.version };
-                index_keys.extend(IndexPlan::end(&resource, &id, placed, decoded.stamp.as_ref())?);
+                index_keys.extend(IndexPlan::end(&resource, &id, placed, decoded.stamp.as_ref()));
                 gone.push((id, decoded));
             }
             self.inner.delete_plain(&record_keys).await?;

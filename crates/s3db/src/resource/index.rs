@@ -75,12 +75,14 @@ impl IndexPlan {
                 continue;
             }
             if let Some((values, stamp)) = before {
-                plan.delete.push(index_key(resource, partition, &values, id, stamp)?);
+                plan.delete.push(index_key(resource, partition, &values, id, stamp));
             }
             match after {
                 Some(values) => {
                     stamp.index.insert(partition.name.clone(), stamp.rev.clone());
-                    plan.put.push(index_key(resource, partition, &values, id, Some(stamp))?);
+                    let key = index_key(resource, partition, &values, id, Some(stamp));
+                    check_length(partition, &key)?;
+                    plan.put.push(key);
                 }
                 None => {
                     stamp.index.remove(&partition.name);
@@ -90,31 +92,30 @@ impl IndexPlan {
         Ok(plan)
     }
 
-    /// Plans the end of a record.
-    pub(super) fn end(
-        resource: &catalog::Resource,
-        id: &str,
-        row: Placed<'_>,
-        stamp: Option<&Stamp>,
-    ) -> Result<Vec<String>> {
+    /// The keys of a record that ends, or that is to be indexed.
+    pub(super) fn end(resource: &catalog::Resource, id: &str, row: Placed<'_>, stamp: Option<&Stamp>) -> Vec<String> {
         let placed = resource.partitions().iter().filter_map(|p| Some((p, p.values(row.attributes, row.version)?)));
         placed.map(|(partition, values)| index_key(resource, partition, &values, id, stamp)).collect()
     }
 }
 
-pub(super) fn index_key(
+/// The key of a row under the revision that its stamp names.
+fn index_key(
     resource: &catalog::Resource,
     partition: &Partition,
     values: &[String],
     id: &str,
     stamp: Option<&Stamp>,
-) -> Result<String> {
+) -> String {
     let revision = stamp.map_or(s3db_format::revision::UNSTAMPED, |s| s.index_revision(&partition.name));
-    let key = partition.index_key(&resource.name, values, id, revision);
+    partition.index_key(&resource.name, values, id, revision)
+}
+
+/// Refuses a key that no store could hold, before anything is written.
+fn check_length(partition: &Partition, key: &str) -> Result<()> {
     let fields: Vec<&str> = partition.fields().iter().map(|(path, _)| path.as_str()).collect();
-    keys::check_key(0, &key, &fields.join(", "))
-        .map_err(|e| Error::from(e).context(&format!("partition '{}'", partition.name)))?;
-    Ok(key)
+    keys::check_key(0, key, &fields.join(", "))
+        .map_err(|e| Error::from(e).context(&format!("partition '{}'", partition.name)))
 }
 
 impl Inner {

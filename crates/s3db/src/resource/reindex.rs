@@ -45,8 +45,8 @@ impl Resource {
                 async move {
                     let Some((_, decoded)) = self.load(&id).await? else { return Ok::<_, crate::Error>(0) };
                     let placed = Placed { attributes: &decoded.attributes, version: &decoded.version };
-                    let keys = IndexPlan::end(resource, &id, placed, decoded.stamp.as_ref())?;
-                    self.inner.put_index(&keys).await?;
+                    let keys = IndexPlan::end(resource, &id, placed, decoded.stamp.as_ref());
+                    self.inner.put_index(&keys).await.map_err(|e| e.context(&self.what(&id)))?;
                     Ok(keys.len())
                 }
             });
