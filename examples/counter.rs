@@ -18,7 +18,7 @@ async fn main() -> s3db::Result<()> {
             result?;
         }
     }
-    println!("visits: {}", counters.get("visits").await?.attributes["n"]);
+    println!("{}", counters.get("visits").await?.to_json());
     Ok(())
 }
 
