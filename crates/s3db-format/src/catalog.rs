@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::error::{DefinitionError, FormatError};
 use crate::limits;
 use crate::partition::Partition;
-use crate::resource::{Version, number_of, parse_partitions};
+use crate::resource::{Version, parse_partitions};
 
 /// The catalog's format version that we know.
 const FORMAT_VERSION: &str = "1";
@@ -135,19 +135,6 @@ impl Catalog {
         object_at(entry, "versions").insert(version.name.clone(), version.to_json(created_at));
         self.reparse(name);
         Arc::new(version)
-    }
-
-    /// Puts back a version that another program's rewrite dropped, with its own number.
-    pub fn restore_version(&mut self, name: &str, version: &str, stored: &Value) {
-        let partitions = stored.get("partitions").cloned().unwrap_or_else(|| json!({}));
-        let entry = object_at(object_at(&mut self.raw, "resources"), name);
-        let current = entry.get("currentVersion").and_then(Value::as_str).and_then(number_of);
-        if current.is_none_or(|c| number_of(version).is_some_and(|n| n > c)) {
-            entry.insert("currentVersion".into(), json!(version));
-            entry.insert("partitions".into(), partitions);
-        }
-        object_at(entry, "versions").entry(version).or_insert_with(|| stored.clone());
-        self.reparse(name);
     }
 
     /// Removes a resource.
