@@ -8,7 +8,7 @@ use crate::error::DefinitionError;
 use crate::js;
 use crate::keys;
 use crate::limits;
-use crate::partition::{Partition, get_path};
+use crate::partition::Partition;
 use crate::schema::Schema;
 
 /// Where a record's values are stored.
@@ -398,11 +398,6 @@ impl Version {
             );
             problems.push(DefinitionError::new(message).at("behavior"));
         }
-    }
-
-    /// The value of a partition's field in a record, for messages.
-    pub fn partition_field<'a>(&self, record: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
-        get_path(record, path)
     }
 }
 

@@ -78,11 +78,6 @@ pub fn salt_of(stored: &str) -> Result<Salt, SecretError> {
     Sealed::parse(stored).map(|s| s.salt)
 }
 
-/// How many bytes a secret of `plaintext_len` bytes takes when stored.
-pub fn sealed_len(plaintext_len: usize) -> usize {
-    (SALT_LEN + IV_LEN + plaintext_len + TAG_LEN).div_ceil(3) * 4
-}
-
 struct Sealed {
     salt: Salt,
     iv: Iv,

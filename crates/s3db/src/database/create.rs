@@ -33,6 +33,11 @@ impl Database {
     pub async fn create_resource(&self, definition: ResourceDefinition) -> Result<Resource> {
         let name = definition.name.clone();
         let version = definition.version().map_err(|problems| Error::invalid_definition(&name, &problems))?;
+        for attribute in version.schema.names_that_equal_keys() {
+            tracing::warn!(
+                "attribute '{attribute}' has the name of another one's short key; s3db.js would mix them up"
+            );
+        }
         let inner = &self.inner;
         if inner.fresh_catalog().await?.resource(&name).is_none() {
             inner.create(&name, &version).await?;
