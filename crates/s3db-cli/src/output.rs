@@ -181,6 +181,21 @@ pub(crate) fn report(failure: &Failure, as_json: bool) -> u8 {
     code
 }
 
+/// Prints what clap says of the arguments: help and version on stdout, errors on stderr, as JSON where
+/// JSON was asked for.
+pub(crate) fn report_usage(error: &clap::Error) -> u8 {
+    let asked_json = std::env::args()
+        .any(|a| matches!(a.as_str(), "--json" | "json" | "jsonl" | "--output=json" | "--output=jsonl"));
+    if error.use_stderr() && asked_json {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        return report(&Failure::usage(message, "see `s3db --help`"), true);
+    }
+    // If stdout or stderr is gone there is nobody to tell.
+    let _gone = error.print();
+    if error.use_stderr() { 2 } else { 0 }
+}
+
 /// What is wrong with one field; a definition's problem names its place first.
 fn sentence(field: &Value) -> String {
     let text = |name: &str| field.get(name).and_then(Value::as_str).unwrap_or_default();

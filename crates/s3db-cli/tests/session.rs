@@ -185,6 +185,8 @@ fn errors_name_the_thing_and_the_way_out() {
         ])
         .run(&["resource", "create", "x", "--attributes", r#"{"a": "string"}"#, "--behavior", "body-onyl"])
         .run(&["resource", "create", "x", "--attributes", r#"{"a": "string"}"#, "--partition", "byB=b"])
+        .run(&["list", "users", "--fields", "nmae"])
+        .run(&["lst", "users", "--json"])
         .run(&["--url", "ftp://host/x", "status"])
         .run(&["--url", "file:./nowhere", "status"])
         .run(&["--url", "file:./data?regoin=x", "status"])

@@ -215,6 +215,9 @@ impl Resource {
     /// Where the ids of a list come from, with a warning where a partition must be scanned.
     pub(super) async fn source(&self, options: &ListOptions) -> Result<(Source, Vec<String>)> {
         let resource = self.inner.resource(&self.name).await?;
+        for field in options.fields.iter().flatten() {
+            check_field(&resource, field)?;
+        }
         let Some((name, values)) = &options.partition else { return Ok((Source::Records, Vec::new())) };
         let partition = resource.partition(name).ok_or_else(|| unknown_partition(&resource, name))?;
         let values = partition.given_values(values).map_err(|field| wrong_field(partition, &field))?;
@@ -338,6 +341,17 @@ impl<'a> Ids<'a> {
             Source::Records | Source::Scan(..) => keys::record(self.resource.name(), id),
         }
     }
+}
+
+/// A field that no version of the definition ever had is a typing error.
+fn check_field(resource: &catalog::Resource, field: &str) -> Result<()> {
+    if field == "id" || resource.versions().iter().any(|v| v.schema.admits(field)) {
+        return Ok(());
+    }
+    let known = resource.current().schema.paths().iter().map(|m| m.path.as_str());
+    let hint = s3db_format::error::did_you_mean(field, known.clone())
+        .unwrap_or_else(|| format!("fields: {}", known.collect::<Vec<_>>().join(", ")));
+    Err(Error::new(ErrorKind::Invalid, format!("resource '{}' has no field '{field}'", resource.name)).guide(hint))
 }
 
 fn unknown_partition(resource: &Arc<catalog::Resource>, name: &str) -> Error {
