@@ -1,5 +1,6 @@
 //! Ways in which real object stores differ from the ideal one.
 
+use crate::Capabilities;
 use md5::{Digest as _, Md5};
 
 /// What an engine imitates.
@@ -23,6 +24,16 @@ impl Quirks {
             return Md5::digest(body).iter().map(|b| format!("{b:02x}")).collect();
         }
         format!("{counter:x}")
+    }
+
+    /// What an engine that holds its conditions can do under these quirks.
+    pub(crate) fn capabilities(self) -> Capabilities {
+        Capabilities {
+            compare_and_swap: true,
+            conditional_delete: !self.unconditional_delete,
+            definite_refusals: self == Quirks::default(),
+            ordered_listing: true,
+        }
     }
 
     pub(crate) fn modified(self, now_ms: i64) -> i64 {

@@ -145,12 +145,7 @@ impl Store for Local {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            compare_and_swap: true,
-            conditional_delete: !self.quirks.unconditional_delete,
-            definite_refusals: self.quirks == Quirks::default(),
-            ordered_listing: true,
-        }
+        self.quirks.capabilities()
     }
 
     fn now_ms(&self) -> i64 {
