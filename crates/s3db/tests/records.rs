@@ -101,6 +101,16 @@ async fn the_value_of_a_secret_never_stands_in_an_error() {
     assert!(!format!("{error} {error:?} {}", error.to_json()).contains("hunter2"));
     let error = users.insert(json!({"name": "Ana", "password": {"x": "hunter2"}})).await.unwrap_err();
     assert!(!format!("{error} {error:?} {}", error.to_json()).contains("hunter2"));
+    let (db, _) = database().await;
+    let definition = ResourceDefinition::new("pins")
+        .attribute("pin", "secretNumber|min:100000|integer|optional")
+        .attribute("word", "secret|optional")
+        .attribute("either", json!(["secret|optional", "boolean|optional"]));
+    let pins = db.create_resource(definition).await.unwrap();
+    for bad in [json!({"pin": 4321}), json!({"pin": 654321.4321}), json!({"word": 4321}), json!({"either": 4321})] {
+        let error = pins.insert(bad).await.unwrap_err();
+        assert!(!format!("{error} {error:?} {}", error.to_json()).contains("4321"), "{error}");
+    }
 }
 
 #[tokio::test]

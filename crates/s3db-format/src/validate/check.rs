@@ -105,10 +105,11 @@ fn numeric_text(s: &str) -> Option<Number> {
 }
 
 fn number_bounds(rule: &Rule, d: f64, n: &Number) -> Result<(), Failure> {
-    let fail = |word: &'static str, sentence: String| Failure::new(word, sentence).actual(Value::Number(n.clone()));
+    let fail = |word: &'static str, sentence: String| {
+        Failure::new(word, sentence).actual(Value::Number(n.clone())).found(format!("it is {}", js::number_text(d)))
+    };
     let limit = |word: &'static str, sentence: &str, bound: f64| {
-        fail(word, format!("{sentence} {}, it is {}", js::number_text(bound), js::number_text(d)))
-            .expected(number_json(bound))
+        fail(word, format!("{sentence} {}", js::number_text(bound))).expected(number_json(bound))
     };
     if let Some(min) = rule.number("min").filter(|min| d < *min) {
         return Err(limit("min", "must be at least", min));
@@ -123,7 +124,7 @@ fn number_bounds(rule: &Rule, d: f64, n: &Number) -> Result<(), Failure> {
         return Err(limit("notEqual", "must not be", not));
     }
     if rule.flag("integer") && d != d.trunc() {
-        return Err(fail("integer", format!("must be a whole number, it is {}", js::number_text(d))));
+        return Err(fail("integer", "must be a whole number".into()));
     }
     if rule.flag("positive") && d <= 0.0 {
         return Err(fail("positive", "must be greater than 0".into()));

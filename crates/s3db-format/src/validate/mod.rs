@@ -73,15 +73,22 @@ pub(crate) struct Failure {
     expected: Option<Value>,
     actual: Option<Value>,
     message: String,
+    /// The value in words, for the end of the sentence; never said of a secret.
+    found: Option<String>,
 }
 
 impl Failure {
     fn new(rule: &'static str, message: impl Into<String>) -> Self {
-        Self { rule, expected: None, actual: None, message: message.into() }
+        Self { rule, expected: None, actual: None, message: message.into(), found: None }
     }
 
     fn expected(mut self, expected: impl Into<Value>) -> Self {
         self.expected = Some(expected.into());
+        self
+    }
+
+    fn found(mut self, found: String) -> Self {
+        self.found = Some(found);
         self
     }
 
@@ -162,7 +169,7 @@ impl Validator<'_> {
                 break;
             }
         }
-        self.take(attempt, path, false)
+        self.take(attempt, path, rules.iter().any(|rule| rule.kind.is_secret()))
     }
 
     fn leaf(&mut self, rule: &Rule, value: Option<&Value>, path: &str) -> Option<Value> {
@@ -175,7 +182,9 @@ impl Validator<'_> {
             Ok(value) => value,
             Err(mut failure) => {
                 if secret {
-                    failure.actual = failure.actual.filter(Value::is_u64);
+                    failure.actual = None;
+                } else if let Some(found) = failure.found.take() {
+                    failure.message = format!("{}, {found}", failure.message);
                 }
                 self.fail(path, failure);
                 None
