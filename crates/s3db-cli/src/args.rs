@@ -161,7 +161,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
         /// Only rows behind this cursor: the last row's id
-        #[arg(long, value_name = "CURSOR")]
+        #[arg(long, value_name = "CURSOR", allow_hyphen_values = true)]
         after: Option<String>,
         /// Only these fields, as dotted paths
         #[arg(long, value_delimiter = ',', value_name = "A,B")]

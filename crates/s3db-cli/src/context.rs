@@ -70,6 +70,11 @@ impl Context {
         matches!(asked, Some(Format::Json | Format::Jsonl))
     }
 
+    /// The URL that was given as an argument or in the environment.
+    pub(crate) fn named_url(&self) -> Option<String> {
+        self.global.url.clone()
+    }
+
     /// Where the database is: argument, environment, file.
     pub(crate) fn url(&mut self) -> Result<(String, PathBuf), Failure> {
         if let Some(url) = &self.global.url {

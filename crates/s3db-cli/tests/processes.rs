@@ -210,6 +210,22 @@ fn two_processes_that_create_one_resource_differently_leave_one_definition() {
     assert_eq!(codes, BTreeSet::from([Some(0), Some(4)]));
 }
 
+/// The lock that a stopped writer holds is held here: writers queue behind it, readers must not.
+#[test]
+fn readers_wait_for_no_writer() {
+    let folder = database();
+    assert!(run(folder.path(), &["insert", "r", r#"{"id": "x", "n": 1}"#]).status.success());
+    let lock = std::fs::File::options().write(true).open(folder.path().join("data/write.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut writer =
+        s3db(folder.path(), &["insert", "r", r#"{"id": "y", "n": 1}"#]).stdin(Stdio::null()).spawn().unwrap();
+    assert_eq!(json(&run(folder.path(), &["get", "r", "x"]))["n"], 1);
+    assert_eq!(json(&run(folder.path(), &["count", "r"]))["count"], 1);
+    assert!(writer.try_wait().unwrap().is_none(), "the writer did not wait for its turn");
+    lock.unlock().unwrap();
+    assert!(writer.wait().unwrap().success());
+}
+
 #[test]
 fn a_full_disk_refuses_writes_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -211,6 +211,10 @@ fn an_import_says_what_became_of_each_line() {
     ]);
     s.write("array.json", "[{\"id\": \"e\", \"name\": \"Eva\"}, 5]");
     s.run(&["import", "users", "array.json"]).run(&["import", "users", "nowhere.jsonl"]);
+    s.write("late.jsonl", "{\"id\": \"g\", \"name\": \"G\"}\n{\"id\": \"g\", \"name\": \"Greta\"}\n{\"id\": \"g\", \"name\": \"Gustav\"}\n");
+    s.run(&["import", "users", "late.jsonl"]).run(&["get", "users", "g", "nobody", "--json"]);
+    s.run(&["insert", "users", r#"{"id": "-x", "name": "Hyphen"}"#])
+        .run(&["list", "users", "--limit", "1", "--after", "-x"]);
     s.write("one.json", "{\n  \"id\": \"f\",\n  \"name\": \"Franz\"\n}\n");
     s.run(&["insert", "users", "@one.json"]);
     insta::assert_snapshot!(s.finish());
@@ -219,6 +223,8 @@ fn an_import_says_what_became_of_each_line() {
 #[test]
 fn the_configuration_is_checked_and_shown() {
     let mut s = Session::new();
+    s.run(&["--url", "file:./mydb", "init"]).run(&["status"]);
+    std::fs::remove_file(s.path().join("s3db.toml")).unwrap();
     s.run(&["config", "check"]).run(&["config", "show"]);
     s.write("s3db.toml", "ulr = \"file:./data\"\n");
     s.run(&["config", "check"]).run(&["list", "users"]);
@@ -306,6 +312,8 @@ fn permissions_that_are_missing_are_told() {
         "this is no database, and it is long enough to be looked at",
     )
     .unwrap();
+    s.run(&["list", "users"]);
+    std::fs::write(s.path().join("s3db-data/s3db.sqlite3"), "").unwrap();
     s.run(&["list", "users"]);
     insta::assert_snapshot!(s.finish());
 }

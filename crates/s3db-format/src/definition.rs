@@ -122,7 +122,11 @@ fn rewrite(text: &str) -> String {
         .any(|w| w.split_once(':').is_some_and(|(_, value)| escape::is_needed(value.trim())));
     let mut normal: Vec<String> = Vec::with_capacity(words.len() + 1);
     for (at, word) in words.iter().enumerate() {
-        let word = if at == 0 { catalog_type(word) } else { (*word).to_owned() };
+        let word = match *word {
+            first if at == 0 => catalog_type(first),
+            "items:integer" => WHOLE_ITEMS.to_owned(),
+            other => other.to_owned(),
+        };
         normal.push(if escaping { escape_value(&word) } else { word });
     }
     if escaping {
@@ -131,12 +135,18 @@ fn rewrite(text: &str) -> String {
     normal.join("|")
 }
 
+/// How the catalog says that the items of an array are integers.
+const WHOLE_ITEMS: &str = "items:number|integer:true";
+
 /// Options whose values are words of the language itself.
 fn is_structural(word: &str) -> bool {
     word.starts_with("items:") || word.starts_with("integer:")
 }
 
 fn catalog_type(word: &str) -> String {
+    if word == "integer[]" {
+        return format!("array|{WHOLE_ITEMS}");
+    }
     if let Some(item) = word.strip_suffix("[]") {
         return format!("array|items:{item}");
     }

@@ -201,6 +201,11 @@ impl Rule {
                 options.push(parse_option(word, escaped));
             }
         }
+        // `integer` is no type of the catalog: whole items are numbers with the flag.
+        if options.iter().any(|(word, _, raw)| word == "items" && raw == "integer") {
+            options.retain(|(word, _, _)| word != "items");
+            options.extend([parse_option("items:number", false), parse_option("integer:true", false)]);
+        }
         let mut rule = Rule { kind, options, pattern: None, items: None };
         rule.check_limits()?;
         rule.pattern = rule.text("pattern").map(|p| Pattern::parse(&p)).transpose()?;
@@ -221,6 +226,11 @@ impl Rule {
 
     fn parse_items(&self) -> Result<Option<Kind>, DefinitionError> {
         let Some(word) = self.text("items") else { return Ok(None) };
+        if OWN_WORDS.contains(&word.as_str()) {
+            return Err(DefinitionError::new(format!(
+                "'{word}' cannot be the type of an array's items; use items:string"
+            )));
+        }
         let kind = Kind::from_word(&word).ok_or_else(|| unknown_type(&word))?;
         if kind.is_secret() {
             return Err(DefinitionError::new(

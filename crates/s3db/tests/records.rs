@@ -216,9 +216,11 @@ async fn definitions_keep_their_meaning_through_the_catalog() {
         .attribute("ip", "ip|optional")
         .attribute("s", json!({"type": "string", "pattern": "^(a|b)$", "optional": true}))
         .attribute("d", "date|optional")
+        .attribute("l", "integer[]|optional")
+        .attribute("m", json!({"type": "array", "items": "integer", "optional": true}))
         .attribute("o", json!({"deep": {"color": "string|default:a secret number"}}));
     let r = db.create_resource(definition.clone()).await.unwrap();
-    let row = r.insert(json!({"plan": "number", "d": "2026-11-22"})).await.unwrap();
+    let row = r.insert(json!({"plan": "number", "d": "2026-11-22", "l": [1, 62]})).await.unwrap();
     assert_eq!(
         (&row.attributes["n"], &row.attributes["o"]),
         (&json!(3), &json!({"deep": {"color": "a secret number"}}))
@@ -229,6 +231,8 @@ async fn definitions_keep_their_meaning_through_the_catalog() {
         json!({"plan": "free", "ip": "300.1.1.1"}),
         json!({"plan": "free", "s": "c"}),
         json!({"plan": "free", "d": "tomorrow"}),
+        json!({"plan": "free", "l": [1.5]}),
+        json!({"plan": "free", "m": [1.5]}),
     ] {
         assert_eq!(r.insert(bad).await.unwrap_err().kind(), ErrorKind::Invalid);
     }

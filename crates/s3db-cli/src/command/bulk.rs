@@ -1,6 +1,6 @@
 //! Inserting many rows from a stream, with bounded memory.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use s3db::{OnError, Resource};
 use serde_json::{Value, json};
@@ -13,8 +13,6 @@ use crate::progress::Progress;
 
 /// Rows that are inserted side by side.
 const BATCH: usize = 1000;
-/// Ids that are remembered, to say on which line one stood first.
-const REMEMBERED_IDS: usize = 1_000_000;
 
 /// Inserts rows and prints the summary. Returns exit code 5 if any failed.
 pub(super) async fn insert(
@@ -23,8 +21,7 @@ pub(super) async fn insert(
     on_error: args::OnError,
     printer: Printer,
 ) -> Result<u8, Failure> {
-    let mut bulk =
-        Bulk { resource, on_error, inserted: 0, failed: Vec::new(), failures: 0, first_lines: HashMap::new() };
+    let mut bulk = Bulk { resource, on_error, inserted: 0, failed: Vec::new(), failures: 0 };
     let progress = Progress::start("rows", printer.quiet);
     let mut batch = Vec::with_capacity(BATCH);
     let mut stopped = false;
@@ -62,7 +59,6 @@ struct Bulk<'a> {
     inserted: usize,
     failed: Vec<Value>,
     failures: usize,
-    first_lines: HashMap<String, usize>,
 }
 
 impl Bulk<'_> {
@@ -80,7 +76,7 @@ impl Bulk<'_> {
     /// Nothing behind the first failure is begun, so rows go one after another.
     async fn send_one_by_one(&mut self, rows: Vec<Row>) -> bool {
         for row in rows {
-            let failure = match self.accept(&row) {
+            let failure = match accept(&row) {
                 Err(failure) => failure,
                 Ok(record) => {
                     let id = record.get("id").cloned();
@@ -100,26 +96,15 @@ impl Bulk<'_> {
         false
     }
 
-    async fn send_side_by_side(&mut self, rows: Vec<Row>) {
-        let (mut lines, mut records) = (Vec::new(), Vec::new());
-        let mut broken = Vec::new();
-        for row in rows {
-            match self.accept(&row) {
-                Ok(record) => {
-                    lines.push(row.line);
-                    records.push(record);
-                }
-                Err(reason) => broken.push((row.line, reason)),
-            }
+    /// Rows with one id go one after another, so that the store itself says which came second.
+    async fn send_side_by_side(&mut self, mut rows: Vec<Row>) {
+        let mut failures: Vec<(usize, Value)> = Vec::new();
+        while !rows.is_empty() {
+            let mut ids = HashSet::new();
+            let (wave, later) = rows.into_iter().partition(|row| id_of(row).is_none_or(|id| ids.insert(id.to_owned())));
+            self.send_wave(wave, &mut failures).await;
+            rows = later;
         }
-        let report = self.resource.insert_many(records, OnError::Collect).await;
-        self.inserted += report.inserted.len();
-        let refused = report.failed.into_iter().map(|failure| {
-            let line = lines.get(failure.index).copied().unwrap_or(failure.index + 1);
-            let error = failure.error.to_json();
-            (line, json!({ "line": line, "id": failure.id, "error": error.get("error") }))
-        });
-        let mut failures: Vec<(usize, Value)> = refused.chain(broken).collect();
         failures.sort_by_key(|(line, _)| *line);
         self.failures += failures.len();
         if self.on_error != args::OnError::Skip {
@@ -127,24 +112,34 @@ impl Bulk<'_> {
         }
     }
 
-    /// A row's record, if it is one and its id is the first of its kind in this input.
-    fn accept(&mut self, row: &Row) -> Result<Value, Value> {
-        let failure = |id: Option<&str>, kind: &str, message: String| json!({ "line": row.line, "id": id, "error": { "kind": kind, "message": message } });
-        let record = row.record.as_ref().map_err(|reason| failure(None, "Invalid", reason.clone()))?;
-        if let Some(id) = record.get("id").and_then(Value::as_str) {
-            if let Some(first) = self.first_lines.get(id) {
-                return Err(failure(
-                    Some(id),
-                    "AlreadyExists",
-                    format!("id '{id}' stands in this input already, on line {first}"),
-                ));
+    async fn send_wave(&mut self, wave: Vec<Row>, failures: &mut Vec<(usize, Value)>) {
+        let (mut lines, mut records) = (Vec::new(), Vec::new());
+        for row in wave {
+            match accept(&row) {
+                Ok(record) => {
+                    lines.push(row.line);
+                    records.push(record);
+                }
+                Err(reason) => failures.push((row.line, reason)),
             }
-            // Of the ids before the last million the store itself says that they exist.
-            if self.first_lines.len() == REMEMBERED_IDS {
-                self.first_lines.clear();
-            }
-            self.first_lines.insert(id.to_owned(), row.line);
         }
-        Ok(record.clone())
+        let report = self.resource.insert_many(records, OnError::Collect).await;
+        self.inserted += report.inserted.len();
+        failures.extend(report.failed.into_iter().map(|failure| {
+            let line = lines.get(failure.index).copied().unwrap_or(failure.index + 1);
+            let error = failure.error.to_json();
+            (line, json!({ "line": line, "id": failure.id, "error": error.get("error") }))
+        }));
     }
+}
+
+fn id_of(row: &Row) -> Option<&str> {
+    row.record.as_ref().ok()?.get("id")?.as_str()
+}
+
+/// A row's record, if it is one.
+fn accept(row: &Row) -> Result<Value, Value> {
+    let failure =
+        |reason: &String| json!({ "line": row.line, "id": null, "error": { "kind": "Invalid", "message": reason } });
+    row.record.clone().map_err(|reason| failure(&reason))
 }

@@ -1,7 +1,7 @@
 //! `s3db get`
 
 use s3db::Record;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::context::{Context, Missing};
 use crate::exit;
@@ -22,7 +22,16 @@ pub(super) async fn run(context: &mut Context, resource: &str, ids: Vec<String>,
     if missing.is_empty() {
         return Ok(exit::DONE);
     }
-    note(&format!("not found: {}", missing.join(", ")));
+    match context.error_as_json() {
+        true => {
+            let message = format!("not found: {}", missing.join(", "));
+            note(
+                &json!({ "error": { "kind": "NotFound", "message": message, "details": { "missing": missing } } })
+                    .to_string(),
+            );
+        }
+        false => note(&format!("not found: {}", missing.join(", "))),
+    }
     Ok(exit::NOT_FOUND)
 }
 

@@ -25,9 +25,15 @@ url = "file:./s3db-data"
 pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let file = Path::new(FILE_NAME);
+    // A database that was named on the command line or in the environment is the one to remember.
+    let named = context.named_url().map(|url| s3db::Location::parse(&url, Path::new(".")).map(|_| url)).transpose()?;
+    let template = match named {
+        Some(url) => TEMPLATE.replace("\"file:./s3db-data\"", &serde_json::Value::String(url).to_string()),
+        None => TEMPLATE.to_owned(),
+    };
     match std::fs::File::create_new(file) {
         Ok(mut created) => {
-            std::io::Write::write_all(&mut created, TEMPLATE.as_bytes())?;
+            std::io::Write::write_all(&mut created, template.as_bytes())?;
             printer.note(&format!("wrote {FILE_NAME}"));
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {

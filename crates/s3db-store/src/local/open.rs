@@ -48,9 +48,16 @@ pub(super) fn open(directory: &Path, create: bool) -> Result<Connection> {
     }
     refuse_network(directory)?;
     let connection = connect(directory, false)?;
-    // Two processes that make one store at once take turns here.
+    // Two processes that make one store at once take turns here. A store that is there is opened
+    // without a turn, so that a reader waits for no writer.
     let turn = super::turn::Turn::new(directory)?;
-    let _held = turn.take()?;
+    let _held = if is_ready(&connection) { None } else { Some(turn.take()?) };
+    // Whoever does not make a store must not take what is left of one for an empty one.
+    let unmade = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).is_ok_and(|v| v == 0);
+    if unmade && !create {
+        let message = "the store's file is empty: it was cut, or its creation was never finished";
+        return Err(at(directory, StoreError::new(ErrorKind::Corrupt, message)));
+    }
     prepare(&connection).map_err(|e| match e {
         Prepare::Sqlite(e) => at(directory, sqlite_error(&e)),
         Prepare::Other(e) => e,
@@ -101,6 +108,12 @@ impl From<rusqlite::Error> for Prepare {
     }
 }
 
+fn is_ready(connection: &Connection) -> bool {
+    let version = connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    let journal = connection.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
+    version.is_ok_and(|v| v == SCHEMA_VERSION) && journal.is_ok_and(|j| j.eq_ignore_ascii_case("wal"))
+}
+
 fn prepare(connection: &Connection) -> std::result::Result<(), Prepare> {
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -115,7 +128,9 @@ fn prepare(connection: &Connection) -> std::result::Result<(), Prepare> {
             format!("the store has schema version {version}, this program knows {SCHEMA_VERSION}; use a newer s3db");
         return Err(Prepare::Other(StoreError::new(ErrorKind::Unsupported, message)));
     }
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    if !is_ready(connection) {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+    }
     connection.pragma_update(None, "synchronous", "FULL")?;
     if version < SCHEMA_VERSION {
         connection.execute_batch(&format!(
