@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(output::report_usage(&error)),
     };
     start_log(cli.global.verbose);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output::note(&format!("error: cannot start: {error}"));

@@ -17,6 +17,7 @@ use crate::resource::{Version, parse_partitions};
 const FORMAT_VERSION: &str = "1";
 /// Top-level member of our own writes; its absence says that s3db.js rewrote the file.
 const REV: &str = "_rev";
+const SHARED: &str = "_shared";
 
 /// A parsed catalog.
 #[derive(Debug, Clone, Default)]
@@ -99,6 +100,20 @@ impl Catalog {
         self.raw.get(REV).and_then(Value::as_str)
     }
 
+    /// Whether s3db.js works on this database too, so that its references are kept.
+    pub fn is_shared(&self) -> bool {
+        self.raw.get(SHARED) == Some(&Value::Bool(true))
+    }
+
+    /// Says whether s3db.js works on this database too.
+    pub fn set_shared(&mut self, shared: bool) {
+        if shared {
+            self.raw.insert(SHARED.into(), json!(true));
+        } else {
+            self.raw.shift_remove(SHARED);
+        }
+    }
+
     /// The resources by name.
     pub fn resources(&self) -> &BTreeMap<String, Arc<Resource>> {
         &self.resources
@@ -135,6 +150,26 @@ impl Catalog {
         object_at(entry, "versions").insert(version.name.clone(), version.to_json(created_at));
         self.reparse(name);
         Arc::new(version)
+    }
+
+    /// Puts back a version that another program dropped; `false` if its number is there.
+    pub fn restore_version(&mut self, name: &str, version: &str, definition: &Value) -> bool {
+        let known = self.resource(name).is_some_and(|r| r.version(version).is_some());
+        if known || !definition.is_object() {
+            return false;
+        }
+        let is_new = self.resource(name).is_none();
+        let number = |v: &str| v.trim_start_matches('v').parse::<u64>().unwrap_or_default();
+        let newest = self.resource(name).map_or(0, |r| number(&r.current.name));
+        let entry = object_at(object_at(&mut self.raw, "resources"), name);
+        object_at(entry, "versions").insert(version.to_owned(), definition.clone());
+        if is_new || number(version) > newest {
+            entry.insert("currentVersion".into(), json!(version));
+            let partitions = definition.get("partitions").cloned().unwrap_or_else(|| json!({}));
+            entry.insert("partitions".into(), partitions);
+        }
+        self.reparse(name);
+        true
     }
 
     /// Removes a resource.

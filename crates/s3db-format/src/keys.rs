@@ -12,6 +12,10 @@ pub const OWN: &str = "s3db/";
 pub const META: &str = "s3db/meta/";
 /// Disposable objects of ours, rebuilt when missing.
 pub const TMP: &str = "s3db/tmp/";
+/// What a server does with conditional requests, found out once.
+pub const PROBE: &str = "s3db/tmp/probe/";
+/// Leases.
+pub const LEASES: &str = "s3db/tmp/leases/";
 /// The partition index.
 pub const INDEX: &str = "s3db/tmp/index/";
 /// Immutable copies of every version's definition.
@@ -49,9 +53,22 @@ pub fn partition_marker(resource: &str, partition: &str) -> String {
     format!("{}{}", partition_markers(resource), segment(partition))
 }
 
+/// The prefix of all partition markers.
+pub const PARTITION_MARKERS: &str = "s3db/tmp/partitions/";
+
 /// The prefix of a resource's partition markers.
 pub fn partition_markers(resource: &str) -> String {
-    format!("{TMP}partitions/{}/", segment(resource))
+    format!("{PARTITION_MARKERS}{}/", segment(resource))
+}
+
+/// The object of a lease.
+pub fn lease(name: &str) -> String {
+    format!("{LEASES}{name}.json")
+}
+
+/// The name in a lease's key.
+pub fn lease_name(key: &str) -> Option<String> {
+    Some(key.strip_prefix(LEASES)?.strip_suffix(".json")?.to_owned())
 }
 
 /// The prefix of the stored copies of a resource's versions.
@@ -62,6 +79,19 @@ pub fn versions_of(resource: &str) -> String {
 /// The stored copy of one version.
 pub fn version_copy(resource: &str, version: &str, hash: &str) -> String {
     format!("{}{version}-{}.json", versions_of(resource), hash.trim_start_matches("sha256:"))
+}
+
+/// The resource, version name and hash that the key of a version's copy says.
+pub fn parse_version_copy(key: &str) -> Option<(String, &str, &str)> {
+    let (resource, file) = key.strip_prefix(VERSIONS)?.split_once('/')?;
+    let (version, hash) = file.strip_suffix(".json")?.split_once('-')?;
+    let resource = percent_encoding::percent_decode_str(resource).decode_utf8().ok()?.into_owned();
+    Some((resource, version, hash))
+}
+
+/// What says that a resource was dropped, and up to which version.
+pub fn dropped(resource: &str) -> String {
+    format!("{}dropped.json", versions_of(resource))
 }
 
 /// Checks an id before it becomes part of a key.

@@ -87,6 +87,30 @@ impl Partition {
         posix_normalise(&key)
     }
 
+    /// The prefix of s3db.js's references under which rows with these leading values lie; with all
+    /// values the id follows it.
+    pub fn reference_prefix(&self, resource: &str, values: &[String]) -> String {
+        if values.len() == self.fields.len() {
+            return format!("{}id=", self.reference_key(resource, values, "x").trim_end_matches("id=x"));
+        }
+        let mut key = format!("resource={resource}/partition={}/", self.name);
+        for ((path, _), value) in self.fields.iter().zip(values) {
+            key.push_str(&format!("{path}={value}/"));
+        }
+        format!("{}/", posix_normalise(&key))
+    }
+
+    /// The id behind a reference: what follows the last field's value. Ids and values are not escaped
+    /// in references, so this is a guess where they hold `/id=`; the row decides.
+    pub fn parse_reference(&self, resource: &str, key: &str) -> Option<String> {
+        let rest = key.strip_prefix(&format!("resource={resource}/partition={}/", self.name))?;
+        let (last, _) = self.fields.last()?;
+        let field = format!("{last}=");
+        let at = if rest.starts_with(&field) { 0 } else { rest.find(&format!("/{field}"))? + 1 };
+        let (_, id) = rest.get(at..)?.split_once("/id=")?;
+        Some(id.to_owned())
+    }
+
     /// The prefix of our index keys under which rows with these leading values lie.
     pub fn index_prefix(&self, resource: &str, values: &[String]) -> String {
         let mut key = format!("{}{}/{}/", crate::keys::INDEX, segment(resource), segment(&self.name));

@@ -113,6 +113,11 @@ fn index_of(value: Option<&Value>) -> BTreeMap<String, String> {
     members.into_iter().filter_map(|(k, v)| Some((k, v.as_str()?.to_owned()))).collect()
 }
 
+/// The token in an object's headers, where its body is not ours to write in.
+pub fn token_in_headers(headers: &BTreeMap<String, String>) -> Option<&str> {
+    headers.get(REV).map(String::as_str)
+}
+
 /// A token as white space for the end of a body that 9.2.0 must read as plain JSON.
 pub(crate) fn white_space(rev: &str) -> String {
     const BLANKS: [char; 4] = [' ', '\n', '\t', '\r'];

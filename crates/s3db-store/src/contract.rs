@@ -12,7 +12,12 @@ use crate::{Copy, ErrorKind, List, Precondition, Put, Store};
 /// A body with headers.
 fn put(body: &str) -> Put {
     let headers = BTreeMap::from([("0".to_owned(), "x y".to_owned()), ("_v".to_owned(), "v0".to_owned())]);
-    Put { body: Bytes::copy_from_slice(body.as_bytes()), headers, content_type: Some("application/json".into()) }
+    Put {
+        body: Bytes::copy_from_slice(body.as_bytes()),
+        headers,
+        content_type: Some("application/json".into()),
+        ..Put::default()
+    }
 }
 
 fn kind<T: std::fmt::Debug>(result: crate::Result<T>) -> ErrorKind {
@@ -41,7 +46,7 @@ async fn what_was_put_is_read(store: &dyn Store) {
     assert_eq!(object.meta.content_type.as_deref(), Some("application/json"));
     assert_eq!(store.head("a/é%2F|b").await.unwrap(), object.meta);
     assert_eq!(kind(store.get("a", None).await), ErrorKind::NotFound);
-    assert_eq!(kind(store.head("a/").await), ErrorKind::NotFound);
+    assert_eq!(kind(store.head("nothing").await), ErrorKind::NotFound);
     store.delete("a/é%2F|b", Precondition::None).await.unwrap();
     store.delete("a/é%2F|b", Precondition::None).await.unwrap();
     assert_eq!(kind(store.get("a/é%2F|b", None).await), ErrorKind::NotFound);
@@ -94,6 +99,9 @@ async fn listings_are_complete_and_in_byte_order(store: &dyn Store) {
         if token.is_none() {
             break;
         }
+    }
+    if !store.capabilities().ordered_listing {
+        found.sort();
     }
     assert_eq!(found, keys);
     let after = store.list(List { start_after: Some("list/20".into()), ..List::prefix("list/2") }).await.unwrap();

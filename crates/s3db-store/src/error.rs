@@ -5,6 +5,8 @@
 pub enum ErrorKind {
     /// There is no such object.
     NotFound,
+    /// There is no such bucket.
+    NoBucket,
     /// The precondition did not hold; nothing was written by this request.
     ///
     /// A proxy may have repeated the request, so the first answer of this kind can still hide a

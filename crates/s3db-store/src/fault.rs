@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use crate::{
-    Capabilities, Copy, ErrorKind, List, Object, ObjectMeta, Page, Precondition, Put, Result, Store, StoreError,
+    Capabilities, Copy, ErrorKind, List, Object, ObjectMeta, Page, Precondition, Probe, Put, Result, Store, StoreError,
     Wrapped,
 };
 
@@ -210,6 +210,10 @@ impl Store for Faulty {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { definite_refusals: false, ..self.inner.capabilities() }
+    }
+
+    fn probe(&self) -> Option<Probe> {
+        self.inner.probe()
     }
 
     fn now_ms(&self) -> i64 {

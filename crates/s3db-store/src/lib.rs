@@ -1,6 +1,6 @@
 //! Object stores: bytes, headers and preconditions. This crate knows nothing of records.
 //!
-//! [`Store`] is the contract; [`memory`] and [`local`] are engines; [`meter`] and [`fault`] wrap
+//! [`Store`] is the contract; [`memory`], [`local`] and (behind the feature of that name) `s3` are engines; [`meter`] and [`fault`] wrap
 //! any of them to count requests and to inject faults. Every engine passes the same suite
 //! (`contract`, behind the feature of that name).
 //!
@@ -15,10 +15,14 @@ pub mod fault;
 pub mod local;
 pub mod memory;
 pub mod meter;
+mod probe;
 mod quirks;
+#[cfg(feature = "s3")]
+pub mod s3;
 mod store;
 
 pub use error::{ErrorKind, StoreError};
+pub use probe::{Probe, Swap};
 pub use quirks::Quirks;
 pub use store::{Capabilities, Copy, Entry, List, Object, ObjectMeta, Page, Precondition, Put, Store, Wrapped};
 

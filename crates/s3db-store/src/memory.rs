@@ -153,6 +153,7 @@ impl Store for Memory {
             body: source.body,
             headers: copy.headers.unwrap_or(source.meta.headers),
             content_type: copy.content_type.or(source.meta.content_type),
+            ..Put::default()
         };
         Ok(objects.write(to, put, self.quirks, self.clock.now_ms()))
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
-use crate::{Capabilities, Copy, List, Object, ObjectMeta, Page, Precondition, Put, Result, Store, Wrapped};
+use crate::{Capabilities, Copy, List, Object, ObjectMeta, Page, Precondition, Probe, Put, Result, Store, Wrapped};
 
 /// A store that counts what goes through it.
 #[derive(Debug)]
@@ -149,6 +149,10 @@ impl Store for Meter {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn probe(&self) -> Option<Probe> {
+        self.inner.probe()
     }
 
     fn now_ms(&self) -> i64 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::Result;
+use crate::{Probe, Result};
 
 /// An object store.
 ///
@@ -42,6 +42,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// What the store can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// What a probe found out about the server, where one was made.
+    fn probe(&self) -> Option<Probe> {
+        None
+    }
+
     /// The store's time in milliseconds since 1970. Whatever is due, expired or young is decided by it.
     fn now_ms(&self) -> i64;
 
@@ -73,6 +78,8 @@ pub struct Put {
     pub headers: BTreeMap<String, String>,
     /// The `Content-Type`.
     pub content_type: Option<String>,
+    /// The class under which a server keeps and charges it; engines without classes ignore it.
+    pub storage_class: Option<String>,
 }
 
 /// A copy to be made.

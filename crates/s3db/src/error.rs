@@ -188,6 +188,7 @@ impl From<StoreError> for Error {
         use s3db_store::ErrorKind as Store;
         let (kind, guidance) = match error.kind {
             Store::NotFound => (ErrorKind::NotFound, None),
+            Store::NoBucket => (ErrorKind::NotFound, Some("create the bucket, or check its name, region and endpoint")),
             Store::Precondition | Store::Conflict => (ErrorKind::Conflict, None),
             Store::Throttled | Store::Unavailable => (ErrorKind::Unavailable, Some("try again later")),
             Store::Unknown => return Self::undecided("the request", Some(error)),

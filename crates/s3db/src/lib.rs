@@ -38,6 +38,7 @@ mod entropy;
 mod error;
 mod events;
 mod hooks;
+mod lease;
 mod merge;
 mod resource;
 mod secrets;
@@ -49,6 +50,7 @@ pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Delivery, Event, EventKind, Events};
 pub use hooks::{HookPoint, HookResult};
+pub use lease::{Lease, LeaseOptions, LeaseRecord};
 pub use resource::{
     BulkFailure, BulkReport, Content, DeleteReport, ListOptions, Meta, NumberedPage, OnError, Page, Record,
     ReindexReport, Resource, RotateReport, UpdateOptions,
@@ -57,6 +59,7 @@ pub use s3db_format::FieldError;
 pub use s3db_format::error::did_you_mean;
 pub use s3db_format::resource::{Behavior, ResourceDefinition};
 pub use s3db_store as store;
+pub use s3db_store::{Probe, Swap};
 pub use typed::{Stored, TypedResource};
 pub use url::{Bucket, Location, mask};
 
@@ -73,6 +76,7 @@ mod tests {
             is_send(db.create_resource(ResourceDefinition::new("x")));
             is_send(db.drop_resource("x"));
             is_send(db.status());
+            is_send(db.lease("x", &LeaseOptions::new("x")));
             is_send(db.copy_to(db, &CopyOptions { resources: Vec::new() }, &|_| ()));
             is_send(db.rotate_secrets("x", &|_| ()));
             is_send(users.insert(serde_json::Value::Null));

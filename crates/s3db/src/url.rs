@@ -26,14 +26,16 @@ pub struct Bucket {
     pub prefix: String,
     /// The server; `None` is AWS.
     pub endpoint: Option<String>,
-    /// The region, `us-east-1` where the URL has none.
-    pub region: String,
+    /// The region; `None` takes the environment's, or `us-east-1`.
+    pub region: Option<String>,
     /// Whether the bucket stands in the path.
     pub path_style: bool,
     /// Key and secret; `None` leaves them to the environment.
     pub credentials: Option<(String, String)>,
     /// Requests that may be under way at once.
     pub parallelism: Option<usize>,
+    /// `unsafe=last-write-wins`: writes are allowed where the server holds no conditions.
+    pub last_write_wins: bool,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -155,7 +157,11 @@ fn bucket(text: &str, scheme: &str) -> Result<Location> {
         (decode(bucket, "bucket")?, prefix)
     };
     let endpoint = match option("endpoint") {
-        Some(endpoint) => Some(endpoint),
+        Some(endpoint) if endpoint.starts_with("http://") || endpoint.starts_with("https://") => Some(endpoint),
+        Some(endpoint) => {
+            return Err(invalid(text, &format!("the endpoint '{endpoint}' is no URL"))
+                .guide(format!("write endpoint=https://{endpoint}")));
+        }
         None if scheme == "s3" => None,
         None => Some(parsed.origin().ascii_serialization()),
     };
@@ -167,13 +173,27 @@ fn bucket(text: &str, scheme: &str) -> Result<Location> {
                 .ok_or_else(|| invalid(text, "parallelism must be 1 to 1024"))
         })
         .transpose()?;
+    let path_style = match option("forcePathStyle").as_deref() {
+        None => scheme != "s3" || endpoint.is_some(),
+        Some("true") => true,
+        Some("false") => false,
+        Some(other) => return Err(invalid(text, &format!("forcePathStyle is '{other}'")).guide("write true or false")),
+    };
+    let last_write_wins = match option("unsafe").as_deref() {
+        None => false,
+        Some("last-write-wins") => true,
+        Some(other) => {
+            return Err(invalid(text, &format!("unsafe={other} is unknown")).guide("known: unsafe=last-write-wins"));
+        }
+    };
     Ok(Location::Bucket(Bucket {
         name: if name.is_empty() { "s3db".to_owned() } else { name },
         prefix: prefix.trim_end_matches('/').to_owned(),
-        path_style: option("forcePathStyle").map_or(scheme != "s3", |v| v != "false"),
-        region: option("region").unwrap_or_else(|| "us-east-1".to_owned()),
+        path_style,
+        region: option("region").filter(|region| !region.is_empty()),
         endpoint,
         credentials,
         parallelism,
+        last_write_wins,
     }))
 }

@@ -1,5 +1,6 @@
 //! `s3db status`
 
+use s3db::{Probe, Swap};
 use serde_json::json;
 
 use crate::args::Format;
@@ -7,6 +8,27 @@ use crate::context::{Context, Missing};
 use crate::exit;
 use crate::output::Failure;
 use crate::table;
+
+/// A difference of the clocks that is worth a line.
+const CLOCK_MS: i64 = 5_000;
+
+/// What the probe of an S3 server found, in one line.
+fn what_it_does(probe: &Probe) -> String {
+    let swap = match (probe.create, probe.swap) {
+        (_, Swap::Quoted) => "conditional replace",
+        (_, Swap::Unquoted) => "conditional replace (ETags without quotes)",
+        (_, Swap::No) => "no conditional replace",
+    };
+    let has = |on: bool, what: &str| if on { what.to_owned() } else { format!("no {what}") };
+    [
+        has(probe.create, "conditional create"),
+        swap.to_owned(),
+        has(probe.conditional_delete, "conditional delete"),
+        has(probe.conditional_multipart, "conditional upload in parts"),
+        has(probe.ordered_listing, "ordered listing"),
+    ]
+    .join(", ")
+}
 
 pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
     let printer = context.printer()?;
@@ -18,6 +40,13 @@ pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
     let yes = |on: bool| if on { "yes" } else { "no" };
     printer.line(&format!("database          {}", status.url))?;
     printer.line(&format!("compare-and-swap  {}", yes(status.compare_and_swap)))?;
+    if let Some(probe) = &status.probe {
+        printer.line(&format!("server            {}", what_it_does(probe)))?;
+    }
+    if status.clock_ahead_ms.abs() > CLOCK_MS {
+        let seconds = status.clock_ahead_ms as f64 / 1000.0;
+        printer.line(&format!("clock             {seconds:+.1} s off the server's; the server's time is used"))?;
+    }
     printer.line(&format!("passphrase        {}", if status.passphrase { "given" } else { "not given" }))?;
     if status.resources.is_empty() {
         return printer.line("resources         none yet").map(|()| exit::DONE);

@@ -52,7 +52,8 @@ pub fn decode(resource: &Resource, object: StoredObject<'_>) -> Result<Decoded, 
     }
     let from_body = body.as_ref().and_then(Stamp::from_body);
     reader.decoded.stamp = from_body.or_else(|| Stamp::from_headers(text));
-    reader.decoded.deleted = body.as_ref().and_then(|b| b.get(revision::DELETED)) == Some(&Value::Bool(true));
+    let marked = body.as_ref().and_then(|b| b.get(revision::DELETED)) == Some(&Value::Bool(true));
+    reader.decoded.deleted = marked || text(revision::DELETED).as_deref() == Some("true");
 
     let attributes: Vec<(&str, &HeaderValue)> =
         headers.iter().filter(|(name, _)| !is_system(name)).map(|(n, v)| (*n, v)).collect();

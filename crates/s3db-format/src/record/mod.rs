@@ -6,6 +6,7 @@
 mod decode;
 mod encode;
 mod map;
+mod tombstone;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,6 +16,7 @@ use crate::revision::Stamp;
 
 pub use decode::decode;
 pub use encode::encode;
+pub use tombstone::tombstone;
 
 /// An object as a store returns it; header names in lower case, without `x-amz-meta-`.
 #[derive(Debug, Clone, Copy)]

@@ -138,6 +138,7 @@ impl Store for Local {
             body: source.body,
             headers: copy.headers.unwrap_or(source.meta.headers),
             content_type: copy.content_type.or(source.meta.content_type),
+            ..Put::default()
         };
         // A copy onto itself is decided by what is there when it commits.
         let precondition = if from == to { Precondition::Matches(etag) } else { Precondition::None };

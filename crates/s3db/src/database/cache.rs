@@ -73,12 +73,26 @@ impl Inner {
         &self,
         change: impl Fn(&mut Catalog) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
+        let checked = |catalog: &mut Catalog| {
+            self.refuse_other_keeper()?;
+            change(catalog)
+        };
+        self.change_catalog_to(self.is_shared(), checked).await
+    }
+
+    /// Changes the catalog, and says in it whether s3db.js works on the database too.
+    pub(super) async fn change_catalog_to<T>(
+        &self,
+        shared: bool,
+        change: impl Fn(&mut Catalog) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
         let mut last = None;
         for attempt in 0..MERGES {
             self.fresh_catalog().await?;
             let Some(base) = self.catalog.read() else { continue };
             let mut catalog = Catalog::clone(&base.catalog);
             let Some(result) = change(&mut catalog)? else { return Ok(None) };
+            catalog.set_shared(shared);
             let bytes = catalog.to_bytes(&self.ulid(), &self.now());
             let catalog = Arc::new(Catalog::parse(&bytes)?);
             let put = Put { body: Bytes::from(bytes), content_type: Some("application/json".into()), ..Put::default() };

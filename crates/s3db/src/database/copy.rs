@@ -115,7 +115,12 @@ fn is_copied(key: &str, options: &CopyOptions) -> bool {
 async fn copy_one(from: &dyn Store, to: &dyn Store, key: &str) -> Result<u64> {
     let object = from.get(key, None).await?;
     let size = object.meta.size;
-    let put = Put { body: object.body, headers: object.meta.headers, content_type: object.meta.content_type };
+    let put = Put {
+        body: object.body,
+        headers: object.meta.headers,
+        content_type: object.meta.content_type,
+        ..Put::default()
+    };
     to.put(key, put, Precondition::None).await?;
     Ok(size)
 }

@@ -2,11 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use s3db_format::keys;
 use s3db_format::resource::{ResourceDefinition, Version};
-use s3db_store::{ErrorKind as StoreKind, List, Precondition, Put};
-use serde_json::json;
+use s3db_store::List;
 
 use super::{Database, Inner, different_definition, unknown_resource};
 use crate::error::{Error, ErrorKind, Result};
@@ -66,7 +64,8 @@ impl Database {
     /// Stop its writers first: a process learns of the drop within a minute, and what it writes until
     /// then is left over under the name.
     ///
-    /// Requests: DELETE of the markers, PUT of the version copies, GET and PUT of the catalog, then
+    /// Requests: DELETE of the markers, PUT of the version copies and of a note that they were dropped,
+    /// GET and PUT of the catalog, then
     /// LIST and DELETE of records, references and index keys. After a crash the resource is either
     /// still there and scanned, or gone with objects left over, which calling this again removes.
     ///
@@ -83,6 +82,7 @@ impl Database {
             for version in resource.versions() {
                 inner.keep_version_copy(name, version).await?;
             }
+            inner.keep_drop(resource).await?;
             inner.change_catalog(|catalog| Ok(catalog.remove(name).then_some(()))).await?;
         }
         report.records = inner.purge(&keys::records(name)).await?;
@@ -119,37 +119,6 @@ impl Inner {
             self.mark_indexed(name, partition).await?;
         }
         Ok(())
-    }
-
-    /// The smallest version number that was never used, also not before a drop.
-    async fn version_floor(&self, name: &str) -> Result<u64> {
-        let prefix = keys::versions_of(name);
-        let mut floor = 0;
-        self.keys_under(&prefix, |found| {
-            for key in found {
-                let number = key
-                    .strip_prefix(&prefix)
-                    .and_then(|rest| rest.strip_prefix('v')?.split('-').next()?.parse::<u64>().ok());
-                floor = floor.max(number.map_or(0, |n| n + 1));
-            }
-        })
-        .await?;
-        Ok(floor)
-    }
-
-    /// Stores the immutable copy of a version, once.
-    async fn keep_version_copy(&self, name: &str, version: &Version) -> Result<()> {
-        let body = json!({ "resource": name, "version": version.name, "definition": version.to_json(&self.now()) });
-        let put = Put {
-            body: Bytes::from(body.to_string()),
-            content_type: Some("application/json".into()),
-            ..Put::default()
-        };
-        match self.store.put(&keys::version_copy(name, &version.name, &version.hash), put, Precondition::Absent).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind == StoreKind::Precondition => Ok(()),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Deletes everything under a prefix and counts it.

@@ -46,7 +46,7 @@ pub(super) async fn load(path: &Path) -> Result<Arc<dyn Store>> {
             .decode(&object.body_base64)
             .map_err(|e| invalid(format!("the body of '{}' is no base64: {e}", object.key)))?;
         let headers = object.metadata.into_iter().map(|(name, value)| (name.to_lowercase(), value)).collect();
-        let put = Put { body: Bytes::from(body), headers, content_type: object.content_type };
+        let put = Put { body: Bytes::from(body), headers, content_type: object.content_type, ..Put::default() };
         store.put(&object.key, put, Precondition::None).await?;
     }
     Ok(Arc::new(store))

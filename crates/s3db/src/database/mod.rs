@@ -6,7 +6,9 @@ mod create;
 mod dump;
 mod open;
 mod reading;
+mod sharing;
 mod status;
+mod versions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use crate::entropy::{Entropy, below, make_ulid};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Events, Sender};
 use crate::hooks::Hooks;
-use crate::resource::{Markers, Resource};
+use crate::resource::{Keeper, Markers, Resource};
 use crate::secrets::Secrets;
 use crate::typed::TypedResource;
 
@@ -48,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) events: Sender,
     pub(crate) markers: Markers,
     pub(crate) parallelism: usize,
+    pub(crate) keeper: &'static dyn Keeper,
     catalog: CatalogCache,
 }
 
@@ -106,9 +109,31 @@ impl Database {
     }
 }
 
-/// Attempts of a request that fails for now.
-const ATTEMPTS: u32 = 5;
+/// Attempts of a request that fails for now, and how long they may take together.
+const ATTEMPTS: u32 = 8;
+const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_PAUSE_MS: u64 = 20;
+
+/// The numbers of the attempts of a request: a few, and none after a minute.
+#[derive(Debug)]
+pub(crate) struct Attempts<'a> {
+    clock: &'a dyn Clock,
+    begun: Duration,
+    next: u32,
+}
+
+impl Iterator for Attempts<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let tired = self.clock.monotonic().saturating_sub(self.begun) > PATIENCE;
+        if self.next == ATTEMPTS || tired {
+            return None;
+        }
+        self.next += 1;
+        Some(self.next - 1)
+    }
+}
 
 impl Inner {
     pub(crate) fn ulid(&self) -> String {
@@ -126,8 +151,23 @@ impl Inner {
         self.clock.sleep(Duration::from_millis(pause)).await;
     }
 
-    pub(crate) fn attempts(&self) -> std::ops::Range<u32> {
-        0..ATTEMPTS
+    pub(crate) fn attempts(&self) -> Attempts<'_> {
+        Attempts { clock: &*self.clock, begun: self.clock.monotonic(), next: 0 }
+    }
+
+    /// Whether s3db.js's references are kept.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.keeper.mark().is_some()
+    }
+
+    /// Writers that keep other keys than the rest would make partitions wrong.
+    pub(crate) fn refuse_other_keeper(&self) -> Result<()> {
+        let shared = self.catalog.cached().is_some_and(|c| c.is_shared());
+        if !shared || self.is_shared() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unsupported, "this database is shared with s3db.js, and was opened without that")
+            .guide("open it with `shared = true` (in s3db.toml, or --shared), or end the sharing with `s3db doctor --end-sharing`; nothing was written"))
     }
 
     /// The catalog's entry of a resource, from the cache where that knows it.
@@ -142,6 +182,7 @@ impl Inner {
     /// The entry to write by: not older than a minute.
     pub(crate) async fn resource_for_write(&self, name: &str) -> Result<Arc<catalog::Resource>> {
         self.revalidate_catalog().await?;
+        self.refuse_other_keeper()?;
         let resource = self.resource(name).await?;
         refuse_read_only(&resource)?;
         Ok(resource)

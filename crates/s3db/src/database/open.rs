@@ -13,8 +13,9 @@ use super::{Database, Inner, dump};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Sender;
+use crate::resource::{IndexKeeper, ReferenceKeeper};
 use crate::secrets::Secrets;
-use crate::url::Location;
+use crate::url::{Bucket, Location};
 
 /// Requests that a list or a bulk operation has under way at once.
 const PARALLELISM: usize = 64;
@@ -26,7 +27,8 @@ pub struct DatabaseBuilder {
     base: PathBuf,
     passphrase: Option<String>,
     create: bool,
-    parallelism: usize,
+    parallelism: Option<usize>,
+    shared: bool,
     store: Option<Arc<dyn Store>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -39,7 +41,8 @@ impl DatabaseBuilder {
             base: PathBuf::from("."),
             passphrase: None,
             create: true,
-            parallelism: PARALLELISM,
+            parallelism: None,
+            shared: false,
             store: None,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
@@ -71,7 +74,15 @@ impl DatabaseBuilder {
     /// Requests under way at once in lists and bulk operations, 1 to 1,024. The default is 64.
     #[must_use]
     pub fn parallelism(mut self, requests: usize) -> Self {
-        self.parallelism = requests.clamp(1, 1024);
+        self.parallelism = Some(requests.clamp(1, 1024));
+        self
+    }
+
+    /// Whether s3db.js works on this database too. Then its references are kept instead of our index,
+    /// which costs more requests; every process of ours has to say so. The default is `false`.
+    #[must_use]
+    pub fn shared(mut self, shared: bool) -> Self {
+        self.shared = shared;
         self
     }
 
@@ -96,15 +107,18 @@ impl DatabaseBuilder {
         self
     }
 
-    /// Connects. Costs one request: the catalog is read.
+    /// Connects. Costs one request: the catalog is read. On an S3 server another one reads what a
+    /// probe found out about it; the first connection of a database makes that probe, about 350
+    /// requests.
     ///
     /// # Errors
-    /// `Invalid` for a URL that is none, `NotFound` for a directory without a store where `create` is
-    /// off, `Unavailable` for missing permissions, `Integrity` for a catalog that is no JSON, which
+    /// `Invalid` for a URL that is none, `NotFound` for a bucket that does not exist, and for a
+    /// directory without a store where `create` is off, `Unavailable` for missing permissions and for
+    /// credentials that are refused, `Integrity` for a catalog that is no JSON, which
     /// is never overwritten.
     pub async fn connect(self) -> Result<Database> {
-        let store = match self.store {
-            Some(store) => store,
+        let (store, parallelism) = match self.store {
+            Some(store) => (store, None),
             None => open_store(&self.url, &self.base, self.create, &self.clock).await?,
         };
         let inner = Inner {
@@ -115,28 +129,59 @@ impl DatabaseBuilder {
             hooks: Default::default(),
             events: Sender::new(),
             markers: Default::default(),
-            parallelism: self.parallelism,
+            keeper: if self.shared { &ReferenceKeeper } else { &IndexKeeper },
+            parallelism: self.parallelism.or(parallelism).unwrap_or(PARALLELISM),
             catalog: CatalogCache::default(),
         };
         inner.fresh_catalog().await?;
+        if self.shared {
+            inner.begin_sharing().await?;
+        }
         Ok(Database { inner: Arc::new(inner) })
     }
 }
 
-async fn open_store(url: &str, base: &Path, create: bool, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
+/// The engine that a URL names, and its parallelism where the URL gives one.
+async fn open_store(
+    url: &str,
+    base: &Path,
+    create: bool,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Arc<dyn Store>, Option<usize>)> {
     match Location::parse(url, base)? {
-        Location::Memory(name) => Ok(Memory::named(&name)),
-        Location::Directory(path) if dump::is_dump(&path) => dump::load(&path).await,
-        Location::Directory(path) => open_directory(path, create, clock).await,
-        Location::Bucket(_) => Err(Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "'{}' is on an S3 server, and this build holds databases in local directories only",
-                crate::url::mask(url)
-            ),
-        )
-        .guide("use file:./data")),
+        Location::Memory(name) => Ok((Memory::named(&name), None)),
+        Location::Directory(path) if dump::is_dump(&path) => Ok((dump::load(&path).await?, None)),
+        Location::Directory(path) => Ok((open_directory(path, create, clock).await?, None)),
+        Location::Bucket(bucket) => {
+            let parallelism = bucket.parallelism;
+            Ok((open_bucket(bucket, clock).await?, parallelism))
+        }
     }
+}
+
+#[cfg(feature = "s3")]
+async fn open_bucket(bucket: Bucket, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
+    use s3db_store::s3::{S3, S3Options};
+    let options = S3Options {
+        prefix: bucket.prefix,
+        endpoint: bucket.endpoint,
+        region: bucket.region,
+        path_style: bucket.path_style,
+        credentials: bucket.credentials,
+        last_write_wins: bucket.last_write_wins,
+        clock: Arc::clone(clock),
+        ..S3Options::new(bucket.name, s3db_format::keys::PROBE)
+    };
+    Ok(Arc::new(S3::open(options).await?))
+}
+
+#[cfg(not(feature = "s3"))]
+async fn open_bucket(bucket: Bucket, _clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>> {
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("the bucket '{}' is on an S3 server, and this program was built without the feature 's3'", bucket.name),
+    )
+    .guide("build it with the feature, or use file:./data"))
 }
 
 async fn open_directory(path: PathBuf, create: bool, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>> {

@@ -25,8 +25,13 @@ impl Inner {
 
     /// Writes an object that nobody else writes, so that repeating it is harmless.
     pub(crate) async fn put_plain(&self, key: &str, put: Put) -> Result<()> {
-        self.again(|| self.store.put(key, put.clone(), Precondition::None)).await?;
-        Ok(())
+        match self.again(|| self.store.put(key, put.clone(), Precondition::None)).await {
+            // Whether it is there or not makes no difference: nobody reads it yet.
+            Err(error) if error.kind == ErrorKind::Unknown => {
+                Err(Error::from(StoreError::new(ErrorKind::Unavailable, error.message)))
+            }
+            other => Ok(other.map(|_| ())?),
+        }
     }
 
     /// Deletes objects whose keys are never used again, in batches.
@@ -53,7 +58,7 @@ impl Inner {
         }
     }
 
-    async fn again<T, F>(&self, request: impl Fn() -> F) -> std::result::Result<T, StoreError>
+    pub(crate) async fn again<T, F>(&self, request: impl Fn() -> F) -> std::result::Result<T, StoreError>
     where
         F: Future<Output = std::result::Result<T, StoreError>>,
     {

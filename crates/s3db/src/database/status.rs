@@ -1,5 +1,6 @@
 //! What a database is and holds.
 
+use s3db_store::Probe;
 use serde::Serialize;
 
 use super::Database;
@@ -17,6 +18,11 @@ pub struct Status {
     pub conditional_delete: bool,
     /// Whether listings come in byte order.
     pub ordered_listing: bool,
+    /// What a probe found out about the server; absent for a directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+    /// How far this machine's clock is ahead of the store's, in milliseconds.
+    pub clock_ahead_ms: i64,
     /// Whether a passphrase was given.
     pub passphrase: bool,
     /// The resources.
@@ -84,6 +90,8 @@ impl Database {
             compare_and_swap: capabilities.compare_and_swap,
             conditional_delete: capabilities.conditional_delete,
             ordered_listing: capabilities.ordered_listing,
+            probe: self.inner.store.probe(),
+            clock_ahead_ms: self.inner.clock.now_ms() - self.inner.store.now_ms(),
             passphrase: self.inner.secrets.has_passphrase(),
             resources,
             unusable: catalog.unusable().into_iter().map(str::to_owned).collect(),

@@ -11,7 +11,7 @@ use s3db_format::record::Decoded;
 use s3db_store::{ErrorKind as StoreKind, List, Object, Precondition};
 use serde::Serialize;
 
-use super::index::{IndexPlan, Placed};
+use super::keeper::Placed;
 use super::{Meta, Resource, UpdateOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventKind};
@@ -28,7 +28,8 @@ pub struct DeleteReport {
     pub missing: Vec<String>,
 }
 
-enum Gone {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
     Yes,
     Changed,
     Missing,
@@ -58,13 +59,8 @@ impl Resource {
             let mut decoded = decoded;
             let veto = self.inner.hooks.run(&self.name, HookPoint::BeforeDelete, id, self.shown(&mut decoded)).await;
             veto?;
-            match self.remove(id, &object, &decoded).await? {
-                Gone::Yes => {
-                    let placed = Placed { attributes: &decoded.attributes, version: &decoded.version };
-                    let stale = IndexPlan::end(&resource, id, placed, decoded.stamp.as_ref());
-                    self.inner.drop_index(&stale).await;
-                    return self.deleted(id, decoded).await;
-                }
+            match self.inner.keeper.delete(self, &resource, id, &object, &decoded).await? {
+                Gone::Yes => return self.deleted(id, decoded).await,
                 Gone::Missing => return Err(self.missing(id)),
                 Gone::Changed => match &options.expected_rev {
                     Some(expected) => return Err(Error::conflict(id, expected, "a later one")),
@@ -85,6 +81,9 @@ impl Resource {
     /// # Errors
     /// The store cannot be reached; what was deleted stays deleted.
     pub async fn delete_many(&self, ids: &[String]) -> Result<DeleteReport> {
+        if self.inner.is_shared() {
+            return self.delete_each(ids).await;
+        }
         let mut report = DeleteReport::default();
         for batch in ids.chunks(List::MAX_KEYS) {
             let resource = self.inner.resource_for_write(&self.name).await?;
@@ -106,17 +105,34 @@ impl Resource {
                 self.inner.hooks.run(&self.name, HookPoint::BeforeDelete, &id, shown).await?;
                 record_keys.push(keys::record(&self.name, &id));
                 let placed = Placed { attributes: &decoded.attributes, version: &decoded.version };
-                index_keys.extend(IndexPlan::end(&resource, &id, placed, decoded.stamp.as_ref()));
+                index_keys.extend(self.inner.keeper.keys_of(&resource, &id, placed, decoded.stamp.as_ref()));
                 gone.push((id, decoded));
             }
             self.inner.delete_plain(&record_keys).await?;
-            self.inner.drop_index(&index_keys).await;
+            self.inner.drop_keys(&index_keys).await;
             report.deleted += gone.len();
             for (id, decoded) in gone {
                 self.deleted(&id, decoded).await?;
             }
         }
         Ok(report)
+    }
+
+    /// Deletes one by one: each record is marked before its references go.
+    async fn delete_each(&self, ids: &[String]) -> Result<DeleteReport> {
+        let mut unique = ids.to_vec();
+        unique.sort();
+        unique.dedup();
+        let deletes = stream::iter(unique).map(|id| async move {
+            match self.delete(&id).await {
+                Ok(()) => Ok(None),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(id)),
+                Err(error) => Err(error),
+            }
+        });
+        let missing: Vec<Option<String>> = deletes.buffered(self.inner.parallelism).try_collect().await?;
+        let deleted = missing.iter().filter(|m| m.is_none()).count();
+        Ok(DeleteReport { deleted, missing: missing.into_iter().flatten().collect() })
     }
 
     /// Deletes every record of a resource that was defined with `paranoid: false`.
@@ -155,7 +171,7 @@ impl Resource {
         decoded.attributes.clone()
     }
 
-    async fn remove(&self, id: &str, object: &Object, decoded: &Decoded) -> Result<Gone> {
+    pub(super) async fn remove(&self, id: &str, object: &Object, decoded: &Decoded) -> Result<Gone> {
         let key = keys::record(&self.name, id);
         let conditional = self.inner.store.capabilities().conditional_delete;
         let precondition =

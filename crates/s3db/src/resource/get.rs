@@ -50,6 +50,10 @@ impl Resource {
     pub async fn exists(&self, id: &str) -> Result<bool> {
         super::write::check_readable_id(id)?;
         self.inner.resource(&self.name).await?;
+        if self.inner.is_shared() {
+            // A record that is being deleted is still an object.
+            return Ok(self.load(id).await?.is_some());
+        }
         Ok(self.inner.head(&keys::record(&self.name, id)).await?.is_some())
     }
 

@@ -8,16 +8,21 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use s3db_format::catalog;
 use s3db_format::keys;
 use s3db_format::partition::Partition;
+use s3db_format::record::Decoded;
 use s3db_format::resource::hash_json;
 use s3db_format::revision::Stamp;
-use s3db_store::Put;
-use serde_json::{Map, Value, json};
+use s3db_store::{Object, Put};
+use serde_json::{Value, json};
 
+use super::Resource;
+use super::delete::Gone;
+use super::keeper::{Keeper, Landed, Placed, Plan, Stage};
 use crate::database::Inner;
 use crate::error::{Error, Result};
 
@@ -42,30 +47,21 @@ impl Markers {
     }
 }
 
-/// The index keys that a write adds and removes.
-#[derive(Debug, Default)]
-pub(super) struct IndexPlan {
-    pub(super) put: Vec<String>,
-    pub(super) delete: Vec<String>,
-}
+/// Keeps our own index.
+#[derive(Debug)]
+pub(crate) struct IndexKeeper;
 
-/// A record in the view of its partitions.
-#[derive(Clone, Copy)]
-pub(super) struct Placed<'a> {
-    pub(super) attributes: &'a Map<String, Value>,
-    pub(super) version: &'a str,
-}
-
-impl IndexPlan {
-    /// Plans a write. `stamp` is that of the new record; its index revisions are brought up to date.
-    pub(super) fn new(
+#[async_trait]
+impl Keeper for IndexKeeper {
+    fn plan(
+        &self,
         resource: &catalog::Resource,
         id: &str,
         old: Option<(Placed<'_>, Option<&Stamp>)>,
         new: Placed<'_>,
         stamp: &mut Stamp,
-    ) -> Result<Self> {
-        let mut plan = Self::default();
+    ) -> Result<Plan> {
+        let mut plan = Plan::default();
         for partition in resource.partitions() {
             let before = old.and_then(|(row, stamp)| Some((partition.values(row.attributes, row.version)?, stamp)));
             let after = partition.values(new.attributes, new.version);
@@ -92,10 +88,60 @@ impl IndexPlan {
         Ok(plan)
     }
 
-    /// The keys of a record that ends, or that is to be indexed.
-    pub(super) fn end(resource: &catalog::Resource, id: &str, row: Placed<'_>, stamp: Option<&Stamp>) -> Vec<String> {
+    fn keys_of(&self, resource: &catalog::Resource, id: &str, row: Placed<'_>, stamp: Option<&Stamp>) -> Vec<String> {
         let placed = resource.partitions().iter().filter_map(|p| Some((p, p.values(row.attributes, row.version)?)));
         placed.map(|(partition, values)| index_key(resource, partition, &values, id, stamp)).collect()
+    }
+
+    async fn before(&self, resource: &Resource, plan: &Plan, _stage: Stage) -> Result<()> {
+        let put = resource.inner.put_keys(&plan.put).await;
+        if put.is_err() {
+            resource.inner.drop_keys(&plan.put).await;
+        }
+        put
+    }
+
+    async fn after(&self, resource: &Resource, _id: &str, plan: &Plan, _stage: Stage, _put: &Landed<'_>) -> Result<()> {
+        resource.inner.drop_keys(&plan.delete).await;
+        Ok(())
+    }
+
+    async fn undo(&self, resource: &Resource, _id: &str, plan: &Plan, _stage: Stage) -> Result<()> {
+        resource.inner.drop_keys(&plan.put).await;
+        Ok(())
+    }
+
+    async fn delete(
+        &self,
+        resource: &Resource,
+        entry: &catalog::Resource,
+        id: &str,
+        object: &Object,
+        decoded: &Decoded,
+    ) -> Result<Gone> {
+        let gone = resource.remove(id, object, decoded).await?;
+        if gone == Gone::Yes {
+            let placed = Placed { attributes: &decoded.attributes, version: &decoded.version };
+            resource.inner.drop_keys(&self.keys_of(entry, id, placed, decoded.stamp.as_ref())).await;
+        }
+        Ok(gone)
+    }
+
+    fn prefix(&self, partition: &Partition, resource: &str, values: &[String]) -> String {
+        partition.index_prefix(resource, values)
+    }
+
+    fn id_in(&self, partition: &Partition, resource: &str, key: &str) -> Option<String> {
+        partition.parse_index_key(resource, key).map(|entry| entry.id)
+    }
+
+    fn key_behind(&self, partition: &Partition, resource: &str, values: &[String], id: &str) -> String {
+        // Behind every revision of that id.
+        partition.index_key(resource, values, id, "~")
+    }
+
+    fn mark(&self) -> Option<&'static str> {
+        None
     }
 }
 
@@ -112,15 +158,15 @@ fn index_key(
 }
 
 /// Refuses a key that no store could hold, before anything is written.
-fn check_length(partition: &Partition, key: &str) -> Result<()> {
+pub(super) fn check_length(partition: &Partition, key: &str) -> Result<()> {
     let fields: Vec<&str> = partition.fields().iter().map(|(path, _)| path.as_str()).collect();
     keys::check_key(0, key, &fields.join(", "))
         .map_err(|e| Error::from(e).context(&format!("partition '{}'", partition.name)))
 }
 
 impl Inner {
-    /// Puts index keys side by side. Each key is fresh, so a repeated request is harmless.
-    pub(super) async fn put_index(&self, keys: &[String]) -> Result<()> {
+    /// Puts keys side by side. Repeating a request is harmless.
+    pub(crate) async fn put_keys(&self, keys: &[String]) -> Result<()> {
         let puts = stream::iter(keys.to_vec()).map(|key| async move { self.put_plain(&key, Put::default()).await });
         puts.buffer_unordered(self.parallelism).try_collect::<Vec<()>>().await?;
         Ok(())
@@ -128,7 +174,7 @@ impl Inner {
 
     /// Deletes index keys that no record needs. A failure leaves stale keys, which harm nobody: it
     /// is logged and not returned, because the write itself stands.
-    pub(super) async fn drop_index(&self, keys: &[String]) {
+    pub(crate) async fn drop_keys(&self, keys: &[String]) {
         if let Err(error) = self.delete_plain(keys).await {
             tracing::warn!(%error, count = keys.len(), "stale index keys are left over; `doctor` removes them");
         }
@@ -136,7 +182,11 @@ impl Inner {
 
     /// Whether a partition's index is complete. Costs a GET, once a minute.
     pub(crate) async fn is_indexed(&self, resource: &catalog::Resource, partition: &Partition) -> Result<bool> {
-        let hash = marker_hash(partition);
+        if !self.is_shared() && self.is_shared_by_others() {
+            // Nobody keeps the index there.
+            return Ok(false);
+        }
+        let hash = self.marker_hash(partition);
         let key = (resource.name.clone(), partition.name.clone(), hash.clone());
         let now = self.clock.monotonic();
         if self.markers.seen_at(&key).is_some_and(|at| now.saturating_sub(at) < MARKER_FRESH) {
@@ -155,7 +205,7 @@ impl Inner {
 
     /// Marks a partition's index as complete.
     pub(crate) async fn mark_indexed(&self, resource: &str, partition: &Partition) -> Result<()> {
-        let body = json!({ "hash": marker_hash(partition), "completedAt": self.now() });
+        let body = json!({ "hash": self.marker_hash(partition), "completedAt": self.now() });
         let put = Put {
             body: Bytes::from(body.to_string()),
             content_type: Some("application/json".into()),
@@ -163,9 +213,12 @@ impl Inner {
         };
         self.put_plain(&keys::partition_marker(resource, &partition.name), put).await
     }
-}
 
-/// A marker counts for the very fields and rules that it was made for.
-fn marker_hash(partition: &Partition) -> String {
-    hash_json(&json!(partition.fields()))
+    /// A marker counts for the very fields, rules and keeper that it was made for.
+    fn marker_hash(&self, partition: &Partition) -> String {
+        match self.keeper.mark() {
+            None => hash_json(&json!(partition.fields())),
+            Some(mark) => hash_json(&json!([mark, partition.fields()])),
+        }
+    }
 }

@@ -6,13 +6,14 @@
 //!
 //! Whoever loses deletes the keys it put.
 
+use s3db_format::catalog;
 use s3db_format::keys;
 use s3db_format::revision::Stamp;
 use s3db_format::validate::Mode;
 use s3db_store::Precondition;
 use serde_json::{Map, Value, json};
 
-use super::index::{IndexPlan, Placed};
+use super::keeper::{Landed, Placed, Stage};
 use super::record::revision;
 use super::write::{Outcome, Source};
 use super::{Meta, Record, Resource, object};
@@ -20,6 +21,21 @@ use crate::entropy::make_id;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventKind};
 use crate::hooks::HookPoint;
+
+/// Attempts to insert over a record that is being deleted.
+const ATTEMPTS: u32 = 6;
+/// How long a request may be under way.
+const UNDER_WAY_MS: i64 = 120_000;
+
+/// What is stored under the id of a new record.
+enum Over {
+    Nothing,
+    /// A record marked as deleted that may be replaced: its ETag and its token.
+    Marked(String, Stamp),
+    /// A record whose delete is under way.
+    Deleting,
+    Record,
+}
 
 impl Resource {
     /// Inserts a record under the caller's `id`, or a fresh one, and returns it as stored.
@@ -50,22 +66,57 @@ impl Resource {
         let attributes = self.check(version, &id, attributes, Mode::Insert, &|_| false).map_err(|e| {
             if made { e.without_name(&self.what(&id), &format!("the record for resource '{}'", self.name)) } else { e }
         })?;
-        let mut stamp = Stamp::first(self.inner.ulid());
-        let plan = IndexPlan::new(
-            &resource,
-            &id,
-            None,
-            Placed { attributes: &attributes, version: &version.name },
-            &mut stamp,
-        )?;
-        let source = Source { id: &id, attributes, stamp: &stamp, kept_secrets: Default::default(), content: None };
-        let prepared = self.prepare(version, source).await?;
-        if let Err(error) = self.inner.put_index(&plan.put).await {
-            self.inner.drop_index(&plan.put).await;
-            return Err(error);
+        for attempt in 0..ATTEMPTS {
+            let over = if attempt == 0 { Over::Nothing } else { self.what_is_there(&id).await? };
+            match over {
+                Over::Record => return Err(self.taken(&id)),
+                Over::Deleting => {}
+                free => {
+                    if let Some(record) = self.try_insert(&resource, &id, attributes.clone(), free).await? {
+                        self.inserted(&record).await?;
+                        return Ok(record);
+                    }
+                    // Only a delete that is under way can make room for another attempt.
+                    if !self.inner.is_shared() {
+                        return Err(self.taken(&id));
+                    }
+                }
+            }
+            self.inner.back_off(attempt).await;
         }
-        match self.put_decided(&id, &prepared.put, Precondition::Absent, &stamp.rev, None).await {
+        Err(Error::new(ErrorKind::Busy, format!("{} is being deleted by another process", self.what(&id)))
+            .guide("try again in a moment; what a crash left can be replaced after two minutes"))
+    }
+
+    fn taken(&self, id: &str) -> Error {
+        Error::new(ErrorKind::AlreadyExists, format!("{} already exists", self.what(id)))
+            .guide("update it, or use upsert")
+    }
+
+    /// One attempt; `None` if an object is there already.
+    async fn try_insert(
+        &self,
+        resource: &catalog::Resource,
+        id: &str,
+        attributes: Map<String, Value>,
+        over: Over,
+    ) -> Result<Option<Record>> {
+        let version = resource.current();
+        let (precondition, mut stamp, base) = match over {
+            Over::Marked(etag, old) => {
+                (Precondition::Matches(etag), old.next(self.inner.ulid()), Some(old.rev.clone()))
+            }
+            _ => (Precondition::Absent, Stamp::first(self.inner.ulid()), None),
+        };
+        let keeper = self.inner.keeper;
+        let placed = Placed { attributes: &attributes, version: &version.name };
+        let plan = keeper.plan(resource, id, None, placed, &mut stamp)?;
+        let source = Source { id, attributes, stamp: &stamp, kept_secrets: Default::default(), content: None };
+        let prepared = self.prepare(version, source).await?;
+        keeper.before(self, &plan, Stage::Insert).await?;
+        match self.put_decided(id, &prepared.put, precondition, &stamp.rev, base.as_deref()).await {
             Ok(Outcome::Won(etag)) => {
+                keeper.after(self, id, &plan, Stage::Insert, &Landed { etag: &etag, rev: &stamp.rev }).await?;
                 let meta = Meta {
                     rev: revision(&stamp.rev, &etag),
                     version: version.name.clone(),
@@ -74,21 +125,34 @@ impl Resource {
                     has_content: false,
                     truncated: prepared.truncated,
                 };
-                let record = Record { id, attributes: prepared.attributes, meta };
-                self.inserted(&record).await?;
-                Ok(record)
+                Ok(Some(Record { id: id.to_owned(), attributes: prepared.attributes, meta }))
             }
             Ok(Outcome::Lost) => {
-                self.inner.drop_index(&plan.put).await;
-                Err(Error::new(ErrorKind::AlreadyExists, format!("{} already exists", self.what(&id)))
-                    .guide("update it, or use upsert"))
+                keeper.undo(self, id, &plan, Stage::Insert).await?;
+                Ok(None)
             }
             // The record may be there or may still land, so its keys must stay.
-            Ok(Outcome::Undecided(cause)) => Err(Error::undecided(&format!("the insert of {}", self.what(&id)), cause)),
+            Ok(Outcome::Undecided(cause)) => Err(Error::undecided(&format!("the insert of {}", self.what(id)), cause)),
             Err(error) => {
-                self.inner.drop_index(&plan.put).await;
+                keeper.undo(self, id, &plan, Stage::Insert).await?;
                 Err(error)
             }
+        }
+    }
+
+    /// What an insert that lost has in its way.
+    async fn what_is_there(&self, id: &str) -> Result<Over> {
+        let Some((object, decoded)) = self.load_any(id).await? else { return Ok(Over::Nothing) };
+        match decoded.stamp {
+            _ if !decoded.deleted => Ok(Over::Record),
+            Some(stamp) => {
+                // A server that deletes without a condition could still take the new record for the
+                // marked one, as long as the request of that delete may be under way.
+                let age = self.inner.store.now_ms() - object.meta.modified_ms;
+                let safe = self.inner.store.capabilities().conditional_delete || age > UNDER_WAY_MS;
+                Ok(if safe { Over::Marked(object.meta.etag, stamp) } else { Over::Deleting })
+            }
+            None => Ok(Over::Record),
         }
     }
 

@@ -249,7 +249,7 @@ impl Resource {
 impl<'a> Ids<'a> {
     pub(super) fn new(resource: &'a Resource, source: Source, after: Option<String>) -> Self {
         let prefix = match &source {
-            Source::Index(partition, values) => partition.index_prefix(resource.name(), values),
+            Source::Index(partition, values) => resource.inner.keeper.prefix(partition, resource.name(), values),
             Source::Records | Source::Scan(..) => keys::records(resource.name()),
         };
         Self { resource, source, prefix, after, token: None, sorted: None, last: None, done: false }
@@ -262,6 +262,7 @@ impl<'a> Ids<'a> {
                 self.next_page(wanted).await
             }
             Source::Index(..) => self.next_sorted(wanted).await,
+            _ if self.sorted.is_some() => self.next_sorted(wanted).await,
             Source::Records | Source::Scan(..) => self.next_page(wanted).await,
         }
     }
@@ -275,15 +276,24 @@ impl<'a> Ids<'a> {
     }
 
     async fn next_page(&mut self, wanted: usize) -> Result<Vec<String>> {
+        let by_names = self.walks_by_names();
+        if by_names && self.is_out_of_order().await? {
+            return self.next_sorted(wanted).await;
+        }
         while !self.done {
-            let start_after = self.after.take().map(|id| self.key_after(&id));
+            let after = self.after.take();
             let list = List {
-                start_after,
+                start_after: after.as_ref().map(|id| self.key_after(id)),
                 token: self.token.take(),
+                delimiter: by_names.then_some('/'),
                 max_keys: wanted.clamp(1, List::MAX_KEYS),
                 ..List::prefix(self.prefix.clone())
             };
             let page = self.resource.inner.list(list).await?;
+            if !page.prefixes.is_empty() {
+                self.after = self.last.clone().or(after);
+                return self.next_sorted(wanted).await;
+            }
             self.token = page.next;
             self.done = self.token.is_none();
             let mut ids = Vec::new();
@@ -299,6 +309,28 @@ impl<'a> Ids<'a> {
             }
         }
         Ok(Vec::new())
+    }
+
+    /// Some servers list by names, a directory's content where its name is: `a`, `a/b`, `a-b`. Then
+    /// ids are in the order of their bytes as long as none holds a `/`, which only old buckets have.
+    fn walks_by_names(&self) -> bool {
+        let by_id = matches!(self.source, Source::Records | Source::Scan(..));
+        by_id && !self.resource.inner.store.capabilities().ordered_listing
+    }
+
+    /// Whether ids with a `/` may be behind the cursor in bytes and before it by name: those that
+    /// begin as it does up to a character that comes before `/`.
+    async fn is_out_of_order(&self) -> Result<bool> {
+        let Some(after) = self.after.as_deref().filter(|_| self.token.is_none()) else { return Ok(false) };
+        let before_slash = after.match_indices(|c: char| c < '/').filter(|(at, _)| *at > 0);
+        let prefixes: Vec<String> =
+            before_slash.filter_map(|(at, _)| Some(format!("{}{}/", self.prefix, after.get(..at)?))).collect();
+        let looks = stream::iter(prefixes).map(|prefix| async move {
+            let page = self.resource.inner.list(List { max_keys: 1, ..List::prefix(prefix) }).await?;
+            Ok::<_, Error>(!page.entries.is_empty())
+        });
+        let found: Vec<bool> = looks.buffered(self.resource.inner.parallelism).try_collect().await?;
+        Ok(found.contains(&true))
     }
 
     /// Under fewer values than the partition has fields keys are not in the order of ids.
@@ -329,15 +361,16 @@ impl<'a> Ids<'a> {
 
     fn id_of(&self, key: &str) -> Option<String> {
         match &self.source {
-            Source::Index(partition, _) => partition.parse_index_key(self.resource.name(), key).map(|entry| entry.id),
+            Source::Index(partition, _) => self.resource.inner.keeper.id_in(partition, self.resource.name(), key),
             Source::Records | Source::Scan(..) => keys::record_id(self.resource.name(), key).map(str::to_owned),
         }
     }
 
     fn key_after(&self, id: &str) -> String {
         match &self.source {
-            // Behind every revision of that id.
-            Source::Index(partition, values) => partition.index_key(self.resource.name(), values, id, "~"),
+            Source::Index(partition, values) => {
+                self.resource.inner.keeper.key_behind(partition, self.resource.name(), values, id)
+            }
             Source::Records | Source::Scan(..) => keys::record(self.resource.name(), id),
         }
     }

@@ -9,7 +9,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
 use super::Resource;
-use super::index::{IndexPlan, Placed};
+use super::keeper::Placed;
 use super::list::{Ids, Source};
 use crate::error::Result;
 
@@ -45,8 +45,8 @@ impl Resource {
                 async move {
                     let Some((_, decoded)) = self.load(&id).await? else { return Ok::<_, crate::Error>(0) };
                     let placed = Placed { attributes: &decoded.attributes, version: &decoded.version };
-                    let keys = IndexPlan::end(resource, &id, placed, decoded.stamp.as_ref());
-                    self.inner.put_index(&keys).await.map_err(|e| e.context(&self.what(&id)))?;
+                    let keys = self.inner.keeper.keys_of(resource, &id, placed, decoded.stamp.as_ref());
+                    self.inner.put_keys(&keys).await.map_err(|e| e.context(&self.what(&id)))?;
                     Ok(keys.len())
                 }
             });

@@ -103,7 +103,7 @@ impl Resource {
                 Source { id, attributes: decoded.attributes.clone(), stamp: &stamp, kept_secrets: sealed, content };
             let prepared = self.prepare(version, source).await?;
             let outcome = if content.is_some() {
-                self.replace_headers(id, &object.meta.etag, &prepared).await?
+                self.replace_headers(id, &object.meta.etag, &prepared.put).await?
             } else {
                 let base = decoded.stamp.as_ref().map_or(UNSTAMPED, |s| s.rev.as_str());
                 let precondition = Precondition::Matches(object.meta.etag.clone());

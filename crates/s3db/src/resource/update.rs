@@ -15,10 +15,10 @@ use s3db_format::partition::get_path;
 use s3db_format::record::Decoded;
 use s3db_format::revision::{Stamp, UNSTAMPED};
 use s3db_format::validate::Mode;
-use s3db_store::{Copy, Object, Precondition};
+use s3db_store::{Copy, Object, Precondition, Put};
 use serde_json::{Map, Value, json};
 
-use super::index::{IndexPlan, Placed};
+use super::keeper::{Landed, Placed, Stage};
 use super::record::revision;
 use super::write::{Outcome, Prepared, Source, kept_secrets};
 use super::{Meta, Record, Resource, object};
@@ -158,17 +158,15 @@ impl Resource {
         };
         let old = Placed { attributes: before, version: &base.decoded.version };
         let new = Placed { attributes: &attributes, version: &version.name };
-        let plan = IndexPlan::new(resource, id, Some((old, old_stamp)), new, &mut stamp)?;
+        let keeper = self.inner.keeper;
+        let plan = keeper.plan(resource, id, Some((old, old_stamp)), new, &mut stamp)?;
         let secrets = kept_secrets(before, &attributes, &base.decoded.secrets);
         let content = base.content();
         let source = Source { id, attributes, stamp: &stamp, kept_secrets: secrets, content };
         let prepared = self.prepare(version, source).await?;
-        if let Err(error) = self.inner.put_index(&plan.put).await {
-            self.inner.drop_index(&plan.put).await;
-            return Err(error);
-        }
+        keeper.before(self, &plan, Stage::Update).await?;
         let outcome = if content.is_some() {
-            self.replace_headers(id, &base.object.meta.etag, &prepared).await
+            self.replace_headers(id, &base.object.meta.etag, &prepared.put).await
         } else {
             let based_on = old_stamp.map_or(UNSTAMPED, |s| s.rev.as_str());
             let precondition = Precondition::Matches(base.object.meta.etag.clone());
@@ -176,19 +174,20 @@ impl Resource {
         };
         match outcome {
             Ok(Outcome::Won(etag)) => {
-                self.inner.drop_index(&plan.delete).await;
+                let landed = Landed { etag: &etag, rev: &stamp.rev };
+                keeper.after(self, id, &plan, Stage::Update, &landed).await?;
                 let record = self.stored(id, prepared, &version.name, &stamp.rev, &etag, content.is_some());
                 self.updated(before, &record).await?;
                 Ok(Attempt::Done(Box::new(record)))
             }
             Ok(Outcome::Lost) => {
-                self.inner.drop_index(&plan.put).await;
+                keeper.undo(self, id, &plan, Stage::Update).await?;
                 Ok(Attempt::Lost)
             }
             // The new record may be there, so both its keys and the old ones must stay.
             Ok(Outcome::Undecided(cause)) => Err(Error::undecided(&format!("the update of {}", self.what(id)), cause)),
             Err(error) => {
-                self.inner.drop_index(&plan.put).await;
+                keeper.undo(self, id, &plan, Stage::Update).await?;
                 Err(error)
             }
         }
@@ -196,11 +195,11 @@ impl Resource {
 
     /// A record that holds user content lives in headers: they are replaced by a copy onto itself,
     /// which is conditional on the content alone.
-    pub(super) async fn replace_headers(&self, id: &str, etag: &str, prepared: &Prepared) -> Result<Outcome> {
+    pub(super) async fn replace_headers(&self, id: &str, etag: &str, put: &Put) -> Result<Outcome> {
         let key = s3db_format::keys::record(&self.name, id);
         let copy = Copy {
-            headers: Some(prepared.put.headers.clone()),
-            content_type: prepared.put.content_type.clone(),
+            headers: Some(put.headers.clone()),
+            content_type: put.content_type.clone(),
             source: Precondition::Matches(etag.to_owned()),
         };
         use s3db_store::ErrorKind as Kind;

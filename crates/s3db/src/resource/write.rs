@@ -47,9 +47,14 @@ pub(super) struct Source<'a> {
 }
 
 impl Resource {
-    /// Reads and decodes a record; `None` if it does not exist. A version that the cached catalog
-    /// does not have is a reason to read the catalog again, once.
+    /// Reads and decodes a record; `None` if it does not exist, or is being deleted.
     pub(super) async fn load(&self, id: &str) -> Result<Option<(Object, Decoded)>> {
+        Ok(self.load_any(id).await?.filter(|(_, decoded)| !decoded.deleted))
+    }
+
+    /// Reads and decodes a record, also one that is marked as deleted. A version that the cached
+    /// catalog does not have is a reason to read the catalog again, once.
+    pub(crate) async fn load_any(&self, id: &str) -> Result<Option<(Object, Decoded)>> {
         check_readable_id(id)?;
         let Some(object) = self.inner.read(&keys::record(&self.name, id)).await? else { return Ok(None) };
         let resource = self.inner.resource(&self.name).await?;
@@ -62,7 +67,7 @@ impl Resource {
             }
             Err(error) => return Err(Error::from(error).context(&self.what(id))),
         };
-        Ok((!decoded.deleted).then_some((object, decoded)))
+        Ok(Some((object, decoded)))
     }
 
     /// Checks attributes and returns them as they are to be stored, without `id`.
@@ -152,7 +157,7 @@ impl Resource {
 
     /// Asks the record who wrote it.
     async fn decide(&self, id: &str, rev: &str, base: Option<&str>, cause: Option<StoreError>) -> Outcome {
-        let Ok(Some((object, decoded))) = self.load(id).await else { return Outcome::Undecided(cause) };
+        let Ok(Some((object, decoded))) = self.load_any(id).await else { return Outcome::Undecided(cause) };
         let Some(stamp) = decoded.stamp else { return Outcome::Undecided(cause) };
         if stamp.contains(rev) {
             return Outcome::Won(object.meta.etag);
@@ -189,7 +194,8 @@ fn prepared(attributes: Map<String, Value>, encoded: Encoded) -> Prepared {
         record::set_path(&mut attributes, path, Value::String(text.clone()));
     }
     let headers: BTreeMap<String, String> = encoded.headers;
-    let put = Put { body: Bytes::from(encoded.body), headers, content_type: Some(encoded.content_type) };
+    let put =
+        Put { body: Bytes::from(encoded.body), headers, content_type: Some(encoded.content_type), ..Put::default() };
     Prepared { put, attributes, truncated, size }
 }
 
