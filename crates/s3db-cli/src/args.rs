@@ -29,12 +29,15 @@ pub(crate) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Where the database is, such as file:./data
+    /// Where the database is: file:./data, s3://bucket/prefix, http://KEY:SECRET@host:port/bucket
     #[arg(long, env = "S3DB_URL", global = true, hide_env_values = true)]
     pub(crate) url: Option<String>,
     /// The configuration file [default: s3db.toml if it is there]
     #[arg(long, env = "S3DB_CONFIG", global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Keep the references of s3db.js, which works on this database too
+    #[arg(long, env = "S3DB_SHARED", global = true)]
+    pub(crate) shared: bool,
     /// How results are printed [default: table on a terminal, else jsonl]
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
@@ -70,6 +73,18 @@ pub(crate) enum Command {
     Init,
     /// Show what the database is and holds
     Status,
+    /// Find what crashes and other programs left, and mend it
+    #[command(
+        after_help = "Examples:\n  s3db doctor\n  s3db doctor --repair\n\nWithout --repair nothing is changed: it says what would be done. Harmless beside running\nwriters. Exit code 8 if something is wrong that was not mended."
+    )]
+    Doctor {
+        /// Mend what can be mended
+        #[arg(long)]
+        repair: bool,
+        /// Keep our own index from now on: s3db.js no longer works on this database
+        #[arg(long, conflicts_with = "repair")]
+        end_sharing: bool,
+    },
     /// See the database at work in a directory of its own
     #[command(after_help = "Example:\n  s3db demo\n  s3db demo --dir ./demo-data")]
     Demo {

@@ -97,6 +97,7 @@ impl Context {
 
     pub(crate) async fn connect_to(&mut self, url: &str, base: PathBuf, missing: Missing) -> Result<Database, Failure> {
         let mut builder: DatabaseBuilder = Database::builder(url).base(base).create(missing == Missing::Create);
+        builder = builder.shared(self.global.shared || self.config()?.settings.shared == Some(true));
         if let Some(passphrase) = self.passphrase()? {
             builder = builder.passphrase(passphrase);
         }

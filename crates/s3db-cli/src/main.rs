@@ -23,6 +23,8 @@ mod exit {
     pub(crate) const NOT_FOUND: u8 = 3;
     /// Some rows of a bulk command failed.
     pub(crate) const INVALID: u8 = 5;
+    /// Something is damaged.
+    pub(crate) const INTEGRITY: u8 = 8;
 }
 
 fn main() -> ExitCode {

@@ -21,6 +21,12 @@ impl Progress {
         Self(bar)
     }
 
+    /// Names what is under way and counts it.
+    pub(crate) fn show(&self, what: &str, done: u64) {
+        self.0.set_message(what.to_owned());
+        self.0.set_position(done);
+    }
+
     pub(crate) fn set(&self, done: u64) {
         self.0.set_position(done);
     }

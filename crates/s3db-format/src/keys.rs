@@ -28,6 +28,17 @@ pub fn resource(resource: &str) -> String {
     format!("resource={resource}/")
 }
 
+/// The resource that a folder of s3db.js's layout belongs to.
+pub fn resource_in(folder: &str) -> Option<&str> {
+    folder.strip_prefix("resource=")?.strip_suffix('/')
+}
+
+/// The name that a folder of ours right under a prefix stands for.
+pub fn decoded_folder(prefix: &str, folder: &str) -> Option<String> {
+    let text = folder.strip_prefix(prefix)?.strip_suffix('/')?;
+    percent_encoding::percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
 /// The prefix of a resource's records.
 pub fn records(resource: &str) -> String {
     format!("resource={resource}/data/id=")

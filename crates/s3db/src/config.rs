@@ -17,12 +17,15 @@ pub const FILE_NAME: &str = "s3db.toml";
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Settings {
-    /// Where the database is: `file:./data`, `memory://name`.
+    /// Where the database is: `file:./data`, `s3://bucket/prefix`, `http://KEY:SECRET@host:port/bucket`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// A file whose first line is the passphrase of secret fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passphrase_file: Option<PathBuf>,
+    /// Whether s3db.js works on this database too, so that its references are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<bool>,
     /// How results are printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
@@ -51,7 +54,7 @@ pub struct Config {
     pub folder: PathBuf,
 }
 
-const KEYS: [&str; 3] = ["url", "passphraseFile", "output"];
+const KEYS: [&str; 4] = ["url", "passphraseFile", "shared", "output"];
 /// Documented keys that belong to parts that this version does not have.
 const LATER: [&str; 5] = ["stateMachine", "backup", "scheduler", "jobs", "allowExec"];
 

@@ -187,7 +187,7 @@ fn busy(name: &str, record: &LeaseRecord) -> Error {
 }
 
 impl Inner {
-    async fn read_lease(&self, name: &str) -> Result<Option<(LeaseRecord, String)>> {
+    pub(crate) async fn read_lease(&self, name: &str) -> Result<Option<(LeaseRecord, String)>> {
         let Some(object) = self.read(&keys::lease(name)).await? else { return Ok(None) };
         let record = serde_json::from_slice(&object.body).map_err(|e| {
             Error::new(ErrorKind::Integrity, format!("lease '{name}' is damaged: {e}"))

@@ -34,6 +34,7 @@
 
 pub mod config;
 mod database;
+mod doctor;
 mod entropy;
 mod error;
 mod events;
@@ -46,6 +47,7 @@ mod typed;
 mod url;
 
 pub use database::{CopyOptions, CopyReport, Database, DatabaseBuilder, DropReport, Status};
+pub use doctor::{Checked, DoctorReport, Finding, FindingKind};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Delivery, Event, EventKind, Events};
@@ -76,6 +78,7 @@ mod tests {
             is_send(db.create_resource(ResourceDefinition::new("x")));
             is_send(db.drop_resource("x"));
             is_send(db.status());
+            is_send(db.doctor(true, &|_, _| ()));
             is_send(db.lease("x", &LeaseOptions::new("x")));
             is_send(db.copy_to(db, &CopyOptions { resources: Vec::new() }, &|_| ()));
             is_send(db.rotate_secrets("x", &|_| ()));

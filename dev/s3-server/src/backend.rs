@@ -145,7 +145,7 @@ impl S3 for Backend {
         let object = self.memory.get(&input.key, None).await.map_err(refused)?;
         let size = object.meta.size;
         let range = input.range.map(|range| range.check(size)).transpose().map_err(|_| s3_error!(InvalidRange))?;
-        let content_range = range.as_ref().map(|r| format!("bytes {}-{}/{size}", r.start, r.end - 1));
+        let content_range = range.as_ref().map(|r| format!("bytes {}-{}/{size}", r.start, r.end.saturating_sub(1)));
         let body = match range {
             Some(range) => object.body.slice(range.start as usize..range.end as usize),
             None => object.body,

@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::{Method, Request, Response, StatusCode};
 use s3s::service::S3Service;
 
@@ -137,6 +137,8 @@ fn refusal(status: u16, code: &str, head: bool) -> Response<Body> {
     let frames = futures::stream::once(async move { Ok(Frame::data(body)) }).boxed();
     let mut answer = Response::new(StreamBody::new(frames));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    // A client that waits for leave to send its body would otherwise send it as the next request.
+    answer.headers_mut().insert(CONNECTION, hyper::header::HeaderValue::from_static("close"));
     answer.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/xml"));
     answer
 }
@@ -146,6 +148,11 @@ async fn cut(answer: Response<Body>) -> Result<Response<Body>, Broken> {
     let whole = BodyExt::collect(body).await?.to_bytes();
     parts.headers.insert(CONTENT_LENGTH, whole.len().into());
     let half = whole.slice(..whole.len() / 2);
-    let frames = futures::stream::iter([Ok(Frame::data(half)), Err(Broken)]).boxed();
+    // The pause lets the first half leave before the connection breaks.
+    let broken = futures::stream::once(async {
+        tokio::task::yield_now().await;
+        Err(Broken)
+    });
+    let frames = futures::stream::once(async move { Ok(Frame::data(half)) }).chain(broken).boxed();
     Ok(Response::from_parts(parts, StreamBody::new(frames)))
 }

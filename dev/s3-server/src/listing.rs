@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use s3db_store::{Entry, List, Page, Result, Store};
 
-/// A page in the order of names. Tokens are the number of keys that were listed.
+/// A page in the order of names. A token is the last key of its page.
 pub(crate) async fn by_names(store: &dyn Store, list: List) -> Result<Page> {
     let mut all: Vec<(String, Option<Entry>)> = Vec::new();
     let mut token = None;
@@ -19,13 +19,13 @@ pub(crate) async fn by_names(store: &dyn Store, list: List) -> Result<Page> {
         }
     }
     all.sort_by(|(a, _), (b, _)| in_names(a, b));
-    if let Some(after) = &list.start_after {
+    if let Some(after) = list.token.as_ref().or(list.start_after.as_ref()) {
         all.retain(|(key, _)| in_names(key, after) == Ordering::Greater);
     }
-    let skipped: usize = list.token.as_deref().and_then(|t| t.parse().ok()).unwrap_or_default();
-    let next = (all.len() > skipped + list.max_keys).then(|| (skipped + list.max_keys).to_string());
+    let last = all.get(list.max_keys.saturating_sub(1)).map(|(key, _)| key.clone());
+    let next = last.filter(|_| all.len() > list.max_keys);
     let mut page = Page { next, ..Page::default() };
-    for (key, entry) in all.into_iter().skip(skipped).take(list.max_keys) {
+    for (key, entry) in all.into_iter().take(list.max_keys) {
         match entry {
             Some(entry) => page.entries.push(entry),
             None => page.prefixes.push(key),

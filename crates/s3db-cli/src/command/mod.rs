@@ -6,6 +6,7 @@ mod copy;
 mod count;
 mod delete;
 mod demo;
+mod doctor;
 mod export;
 mod generate;
 mod get;
@@ -30,6 +31,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<u8, F
     match command {
         Command::Init => init::run(context).await,
         Command::Status => status::run(context).await,
+        Command::Doctor { repair, end_sharing } => doctor::run(context, repair, end_sharing).await,
         Command::Demo { dir } => demo::run(context, dir).await,
         Command::Resource(command) => resource::run(context, command).await,
         Command::Insert { resource, data, bulk } => insert::run(context, &resource, &data, bulk.on_error).await,

@@ -34,7 +34,7 @@ impl Inner {
 
 impl Database {
     /// Ends the sharing: from now on our own index is kept. Stop s3db.js and all other processes first.
-    /// Partitions are scanned until `reindex`; the references stay, for `doctor` to remove.
+    /// Partitions are scanned until `reindex`; the references stay as they are.
     ///
     /// # Errors
     /// The store cannot be written.

@@ -39,7 +39,7 @@ impl Inner {
     }
 
     /// Stores the immutable copy of a version, once.
-    pub(super) async fn keep_version_copy(&self, name: &str, version: &Version) -> Result<()> {
+    pub(crate) async fn keep_version_copy(&self, name: &str, version: &Version) -> Result<()> {
         let body = json!({ "resource": name, "version": version.name, "definition": version.to_json(&self.now()) });
         let put = Put {
             body: Bytes::from(body.to_string()),

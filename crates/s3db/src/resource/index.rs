@@ -127,6 +127,15 @@ impl Keeper for IndexKeeper {
         Ok(gone)
     }
 
+    async fn mend(&self, resource: &Resource, _id: &str, key: &str, wanted: bool) -> Result<()> {
+        let keys = [key.to_owned()];
+        if wanted { resource.inner.put_keys(&keys).await } else { resource.inner.delete_plain(&keys).await }
+    }
+
+    fn left_over_after_ms(&self) -> i64 {
+        3_600_000
+    }
+
     fn prefix(&self, partition: &Partition, resource: &str, values: &[String]) -> String {
         partition.index_prefix(resource, values)
     }

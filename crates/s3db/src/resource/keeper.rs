@@ -78,6 +78,12 @@ pub(crate) trait Keeper: Send + Sync + Debug {
         decoded: &Decoded,
     ) -> Result<Gone>;
 
+    /// Makes a key be there or not, unless the record says otherwise by now.
+    async fn mend(&self, resource: &Resource, id: &str, key: &str, wanted: bool) -> Result<()>;
+
+    /// How old a key that fits no record must be before it counts as left over, by the store's time.
+    fn left_over_after_ms(&self) -> i64;
+
     /// The prefix of the keys under leading values.
     fn prefix(&self, partition: &Partition, resource: &str, values: &[String]) -> String;
 

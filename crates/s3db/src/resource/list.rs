@@ -102,7 +102,7 @@ pub struct NumberedPage<T = Record> {
 }
 
 /// Where ids come from.
-pub(super) enum Source {
+pub(crate) enum Source {
     /// All records.
     Records,
     /// The index of a partition under these leading values.
@@ -112,7 +112,7 @@ pub(super) enum Source {
 }
 
 /// Ids page by page, in order and without doubles.
-pub(super) struct Ids<'a> {
+pub(crate) struct Ids<'a> {
     resource: &'a Resource,
     source: Source,
     prefix: String,
@@ -247,7 +247,7 @@ impl Resource {
 }
 
 impl<'a> Ids<'a> {
-    pub(super) fn new(resource: &'a Resource, source: Source, after: Option<String>) -> Self {
+    pub(crate) fn new(resource: &'a Resource, source: Source, after: Option<String>) -> Self {
         let prefix = match &source {
             Source::Index(partition, values) => resource.inner.keeper.prefix(partition, resource.name(), values),
             Source::Records | Source::Scan(..) => keys::records(resource.name()),
@@ -256,7 +256,7 @@ impl<'a> Ids<'a> {
     }
 
     /// The next ids, about as many as are wanted; empty at the end.
-    pub(super) async fn next_batch(&mut self, wanted: usize) -> Result<Vec<String>> {
+    pub(crate) async fn next_batch(&mut self, wanted: usize) -> Result<Vec<String>> {
         match &self.source {
             Source::Index(partition, values) if values.len() == partition.fields().len() => {
                 self.next_page(wanted).await
@@ -318,10 +318,13 @@ impl<'a> Ids<'a> {
         by_id && !self.resource.inner.store.capabilities().ordered_listing
     }
 
-    /// Whether ids with a `/` may be behind the cursor in bytes and before it by name: those that
-    /// begin as it does up to a character that comes before `/`.
+    /// Whether ids with a `/` are behind the cursor in bytes and before it by name: those that begin
+    /// as it does up to a character that comes before `/`.
     async fn is_out_of_order(&self) -> Result<bool> {
         let Some(after) = self.after.as_deref().filter(|_| self.token.is_none()) else { return Ok(false) };
+        if after.contains('/') {
+            return Ok(true);
+        }
         let before_slash = after.match_indices(|c: char| c < '/').filter(|(at, _)| *at > 0);
         let prefixes: Vec<String> =
             before_slash.filter_map(|(at, _)| Some(format!("{}{}/", self.prefix, after.get(..at)?))).collect();

@@ -66,8 +66,7 @@ impl Keeper for ReferenceKeeper {
     }
 
     fn keys_of(&self, resource: &catalog::Resource, id: &str, row: Placed<'_>, _stamp: Option<&Stamp>) -> Vec<String> {
-        let placed = resource.partitions().iter().filter_map(|p| Some((p, p.values(row.attributes, row.version)?)));
-        placed.map(|(partition, values)| partition.reference_key(&resource.name, &values, id)).collect()
+        self.keys_of_row(resource, id, row)
     }
 
     async fn before(&self, resource: &Resource, plan: &Plan, stage: Stage) -> Result<()> {
@@ -112,11 +111,20 @@ impl Keeper for ReferenceKeeper {
         };
         // From here on the record is absent for us, whatever becomes of the rest.
         let placed = Placed { attributes: &decoded.attributes, version: &decoded.version };
-        let references = self.keys_of(entry, id, placed, None);
+        let references = self.keys_of_row(entry, id, placed);
         if let Err(error) = self.clear(resource, id, references, marked).await {
             tracing::warn!(%error, id, "a delete was not finished; `doctor --repair` finishes it");
         }
         Ok(Gone::Yes)
+    }
+
+    async fn mend(&self, resource: &Resource, id: &str, key: &str, _wanted: bool) -> Result<()> {
+        self.settle(resource, id, vec![key.to_owned()]).await
+    }
+
+    fn left_over_after_ms(&self) -> i64 {
+        // No request is under way for longer, and the writers look at their references again.
+        120_000
     }
 
     fn prefix(&self, partition: &Partition, resource: &str, values: &[String]) -> String {
@@ -137,6 +145,12 @@ impl Keeper for ReferenceKeeper {
 }
 
 impl ReferenceKeeper {
+    /// The references of a record.
+    pub(crate) fn keys_of_row(&self, resource: &catalog::Resource, id: &str, row: Placed<'_>) -> Vec<String> {
+        let placed = resource.partitions().iter().filter_map(|p| Some((p, p.values(row.attributes, row.version)?)));
+        placed.map(|(partition, values)| partition.reference_key(&resource.name, &values, id)).collect()
+    }
+
     /// Whether the record is still what was written and its new references are there; otherwise they
     /// are set to what it says now.
     async fn confirm(&self, resource: &Resource, id: &str, plan: &Plan, stage: Stage, put: &Landed<'_>) -> Result<()> {
@@ -169,7 +183,7 @@ impl ReferenceKeeper {
             let wanted = match &found {
                 Some((_, decoded)) if !decoded.deleted => {
                     let placed = Placed { attributes: &decoded.attributes, version: &decoded.version };
-                    self.keys_of(&entry, id, placed, None)
+                    self.keys_of_row(&entry, id, placed)
                 }
                 _ => Vec::new(),
             };

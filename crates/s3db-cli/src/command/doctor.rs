@@ -1,0 +1,83 @@
+//! `s3db doctor`
+
+use s3db::{DoctorReport, Finding};
+use serde_json::json;
+
+use crate::args::Format;
+use crate::context::{Context, Missing};
+use crate::exit;
+use crate::output::{Failure, Printer};
+use crate::progress::Progress;
+
+pub(super) async fn run(context: &mut Context, repair: bool, end_sharing: bool) -> Result<u8, Failure> {
+    let printer = context.printer()?;
+    let db = context.connect(Missing::Refuse).await?;
+    if end_sharing {
+        let ended = db.end_sharing().await?;
+        printer.one(&json!({ "ended": ended }))?;
+        printer.note("partitions are scanned until `s3db doctor --repair` has built their index");
+        return Ok(exit::DONE);
+    }
+    if repair && printer.format == Format::Table {
+        // What will be done is said before it is done.
+        let found = examine(context, &db, false).await?;
+        print(&printer, &found, false)?;
+    }
+    let report = examine(context, &db, repair).await?;
+    if printer.format != Format::Table {
+        printer.one(&json!(report))?;
+    } else if !repair || !report.findings.is_empty() {
+        print(&printer, &report, repair)?;
+    }
+    Ok(if report.is_healthy() { exit::DONE } else { exit::INTEGRITY })
+}
+
+async fn examine(context: &Context, db: &s3db::Database, repair: bool) -> Result<DoctorReport, Failure> {
+    let progress = Progress::start("objects", context.quiet());
+    Ok(db.doctor(repair, &|what, done| progress.show(what, done as u64)).await?)
+}
+
+fn print(printer: &Printer, report: &DoctorReport, repaired: bool) -> Result<(), Failure> {
+    let checked = report.checked;
+    printer.line(&format!(
+        "looked at {}, {} and {}",
+        count(checked.resources, "resource"),
+        count(checked.records, "record"),
+        count(checked.keys, "partition key")
+    ))?;
+    if report.findings.is_empty() {
+        return printer.line("nothing is wrong");
+    }
+    for finding in &report.findings {
+        printer.line("")?;
+        print_finding(printer, finding, repaired)?;
+    }
+    if !repaired {
+        printer.line("")?;
+        printer.line("nothing was changed; `s3db doctor --repair` does what is said above")?;
+    }
+    Ok(())
+}
+
+fn print_finding(printer: &Printer, finding: &Finding, repaired: bool) -> Result<(), Failure> {
+    let place = finding.resource.as_ref().map_or_else(String::new, |name| format!("{name}: "));
+    printer.line(&format!("{place}{} ({})", finding.meaning, finding.count))?;
+    for example in &finding.examples {
+        printer.line(&format!("    {example}"))?;
+    }
+    if finding.count > finding.examples.len() {
+        printer.line(&format!("    and {} more", finding.count - finding.examples.len()))?;
+    }
+    let outcome = if repaired && finding.repaired == finding.count {
+        "mended".to_owned()
+    } else if finding.action.starts_with("is ") || finding.action.starts_with("cannot ") {
+        format!("this {}", finding.action)
+    } else {
+        format!("--repair {}", finding.action)
+    };
+    printer.line(&format!("  {outcome}"))
+}
+
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
