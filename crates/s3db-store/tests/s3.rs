@@ -130,7 +130,8 @@ async fn an_answer_that_was_lost_leaves_a_write_open_and_a_read_to_be_repeated()
         (HttpFault::Drop { applied: true }, ErrorKind::Unknown, ErrorKind::Unavailable),
         (HttpFault::Drop { applied: false }, ErrorKind::Unknown, ErrorKind::Unavailable),
         (status(500, "InternalError", true), ErrorKind::Unknown, ErrorKind::Unavailable),
-        (status(503, "SlowDown", false), ErrorKind::Unknown, ErrorKind::Throttled),
+        (status(503, "", false), ErrorKind::Unknown, ErrorKind::Throttled),
+        (status(503, "SlowDown", false), ErrorKind::Throttled, ErrorKind::Throttled),
         (status(429, "TooManyRequests", false), ErrorKind::Throttled, ErrorKind::Throttled),
         (status(409, "ConditionalRequestConflict", false), ErrorKind::Conflict, ErrorKind::Conflict),
     ] {

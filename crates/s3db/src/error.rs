@@ -120,6 +120,15 @@ impl Error {
         .detail(json!({ "applied": "unknown" }))
     }
 
+    /// The same error, where a write may have taken effect all the same.
+    pub(crate) fn applied_unknown(self, what: &str) -> Self {
+        let error = Self { applied_unknown: true, kind: ErrorKind::Unavailable, ..self };
+        error
+            .context(&format!("{what} may or may not have taken effect"))
+            .guide("read the record to see whether it did before you try again")
+            .detail(json!({ "applied": "unknown" }))
+    }
+
     /// Fields that break their rules.
     pub(crate) fn invalid_fields(what: &str, fields: &[FieldError]) -> Self {
         let sentences: Vec<String> = fields.iter().map(ToString::to_string).collect();

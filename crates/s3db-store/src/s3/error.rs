@@ -88,6 +88,8 @@ impl Doing<'_> {
             (401 | 403, _) => self.say(ErrorKind::Denied, &format!("access is denied ({said})")),
             (501, _) => self.say(ErrorKind::Unsupported, &said),
             (429, _) => self.say(ErrorKind::Throttled, &said),
+            // The server itself says that it did not begin.
+            (503, "SlowDown" | "ServiceUnavailable" | "Busy") => self.say(ErrorKind::Throttled, &said),
             // A proxy may say so behind the back of a server that did it: unknown is not failed.
             (500.., _) if self.writes => self.lost(&said),
             (503, _) => self.say(ErrorKind::Throttled, &said),

@@ -210,7 +210,7 @@ impl Resource {
         unknown: Option<s3db_store::StoreError>,
     ) -> Result<Gone> {
         let certain = self.inner.store.capabilities().definite_refusals && unknown.is_none();
-        match self.load(id).await? {
+        match self.look_after_delete(id).await? {
             Some((_, now)) if now.stamp == decoded.stamp => Ok(Gone::Changed),
             Some((_, now)) if certain || follows(&now, decoded) => Ok(Gone::Changed),
             None if certain => Ok(Gone::Missing),
@@ -222,12 +222,18 @@ impl Resource {
 
     /// The answer was lost: `None` if the record is as it was, so that the request may be repeated.
     async fn after_lost_delete(&self, id: &str, decoded: &Decoded) -> Result<Option<Gone>> {
-        match self.load(id).await? {
+        match self.look_after_delete(id).await? {
             None => Ok(Some(Gone::Yes)),
             Some((_, now)) if now.stamp == decoded.stamp => Ok(None),
             Some((_, now)) if follows(&now, decoded) => Ok(Some(Gone::Changed)),
             Some(_) => Err(Error::undecided(&format!("the delete of {}", self.what(id)), None)),
         }
+    }
+
+    /// Reads a record after a delete whose outcome is open: if it cannot be read, that stays open.
+    async fn look_after_delete(&self, id: &str) -> Result<Option<(Object, Decoded)>> {
+        let open = |error: Error| error.applied_unknown(&format!("the delete of {}", self.what(id)));
+        self.load(id).await.map_err(open)
     }
 
     async fn deleted(&self, id: &str, decoded: Decoded) -> Result<()> {

@@ -255,6 +255,6 @@ impl ReferenceKeeper {
 
 fn unfinished(resource: &Resource, id: &str, error: Error) -> Error {
     error
-        .context(&format!("{} was written, its references were not", resource.what(id)))
-        .guide("`s3db doctor --repair` completes them")
+        .applied_unknown(&format!("the references of {}, which was written,", resource.what(id)))
+        .guide("the record is there; `s3db doctor --repair` completes its references")
 }

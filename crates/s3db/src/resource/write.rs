@@ -137,6 +137,9 @@ impl Resource {
                     StoreKind::Precondition | StoreKind::NotFound => {
                         return Ok(self.decide(id, rev, base, unknown).await);
                     }
+                    StoreKind::Unknown if precondition == Precondition::Absent => {
+                        return Ok(self.decide_insert(id, rev, error).await);
+                    }
                     StoreKind::Unknown => unknown = Some(error),
                     StoreKind::Conflict | StoreKind::Throttled | StoreKind::Unavailable => last = Some(error),
                     _ if unknown.is_some() => return Ok(Outcome::Undecided(unknown)),
@@ -152,6 +155,17 @@ impl Resource {
                 Outcome::Lost => Ok(Outcome::Undecided(None)),
                 decided => Ok(decided),
             },
+        }
+    }
+
+    /// An insert whose answer was lost is never sent again: if it took place and another process has
+    /// deleted the record meanwhile, a second one would bring it back. Nor is another's record in its
+    /// place a refusal: the insert may still land when that one is deleted. (For an update neither can
+    /// be, because no ETag comes twice.)
+    async fn decide_insert(&self, id: &str, rev: &str, lost: StoreError) -> Outcome {
+        match self.decide(id, rev, None, None).await {
+            Outcome::Won(etag) => Outcome::Won(etag),
+            _ => Outcome::Undecided(Some(lost)),
         }
     }
 

@@ -1,0 +1,231 @@
+//! One seed: a store, its nodes and their callers, from the beginning to rest.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use s3db::store::clock::Clock;
+use s3db::store::memory::Memory;
+use s3db::store::{Quirks, Store};
+use s3db::{Database, SeededEntropy};
+use tokio::time::Instant;
+
+use crate::checks::{self, Counts};
+use crate::clock::SimClock;
+use crate::network::{Network, NodeStore, Rates};
+use crate::rng::Rng;
+use crate::workload::{Caller, Journal, RESOURCE, definition};
+
+/// How partitions are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Our own index.
+    Index,
+    /// The references of s3db.js.
+    Shared,
+}
+
+/// What became of a seed.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// What is broken; empty if all is well.
+    pub broken: Vec<String>,
+    /// Calls that were answered.
+    pub calls: u64,
+    /// Calls whose outcome could not be found out.
+    pub unknown: u64,
+    /// Requests.
+    pub requests: u64,
+    /// What went wrong with them.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Nodes that were killed.
+    pub kills: u64,
+    /// Histories of records that were checked.
+    pub histories: u64,
+    /// Those whose search was given up.
+    pub undecided: u64,
+    /// Steps of the longest search.
+    pub longest_search: usize,
+    /// What `doctor` found at the end.
+    pub stale_keys: usize,
+    /// A digest of everything in order.
+    pub trace: u64,
+}
+
+/// Runs a seed.
+///
+/// # Errors
+/// No runtime can be made.
+pub fn run(seed: u64, mode: Mode) -> std::io::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    Ok(runtime.block_on(World::new(seed, mode).run()))
+}
+
+struct World {
+    seed: u64,
+    mode: Mode,
+    rng: Rng,
+    begun: Instant,
+    memory: Arc<Memory>,
+    network: Arc<Network>,
+    journal: Arc<Mutex<Journal>>,
+    records: usize,
+    kills: u64,
+}
+
+impl World {
+    fn new(seed: u64, mode: Mode) -> Self {
+        let mut rng = Rng::new(seed);
+        let begun = Instant::now();
+        // As AWS, as servers without conditional deletes, and as an ideal store.
+        let quirks = match rng.below(3) {
+            0 => Quirks { unconditional_delete: false, ..Quirks::S3 },
+            1 => Quirks::S3,
+            _ => Quirks::default(),
+        };
+        let clock: Arc<dyn Clock> = Arc::new(SimClock::new(begun, 0));
+        let memory = Arc::new(Memory::with(quirks, Arc::clone(&clock)));
+        let rates = Rates::draw(&mut rng);
+        let late_deletes = !quirks.unconditional_delete;
+        let network = Network::new(Arc::clone(&memory), clock, rng.next(), rates, late_deletes);
+        let records = 2 + usize::try_from(rng.below(5)).unwrap_or_default();
+        Self { seed, mode, rng, begun, memory, network, journal: Arc::default(), records, kills: 0 }
+    }
+
+    async fn run(mut self) -> Outcome {
+        if let Err(error) = self.prepare().await {
+            return Outcome { broken: vec![format!("the beginning failed: {error}")], ..Outcome::default() };
+        }
+        self.let_nodes_work().await;
+        self.network.heal();
+        // Whatever is under way lands; then three hours, so that leftovers are old.
+        self.clock(0).sleep(Duration::from_secs(150 + 3 * 3600)).await;
+        let mut counts = Counts::default();
+        let mut broken = Vec::new();
+        match self.connect(0, false).await {
+            Ok(db) => {
+                let journal = std::mem::take(&mut *self.journal.lock().unwrap_or_else(PoisonError::into_inner));
+                let shared = self.mode == Mode::Shared;
+                broken = checks::at_rest(&db, &journal, self.records, shared, &mut counts).await;
+                return self.outcome(broken, &journal, counts);
+            }
+            Err(error) => broken.push(format!("no connection at the end: {error}")),
+        }
+        self.outcome(broken, &Journal::default(), counts)
+    }
+
+    fn outcome(&self, broken: Vec<String>, journal: &Journal, counts: Counts) -> Outcome {
+        let (requests, faults, trace) = self.network.summary();
+        Outcome {
+            broken,
+            calls: journal.calls.len() as u64,
+            unknown: journal.unknown,
+            requests,
+            faults,
+            kills: self.kills,
+            histories: counts.histories,
+            undecided: counts.undecided,
+            longest_search: counts.longest_search,
+            stale_keys: counts.stale_keys,
+            trace,
+        }
+    }
+
+    async fn prepare(&mut self) -> s3db::Result<()> {
+        let behavior = self.rng.next();
+        let db = self.connect(0, false).await?;
+        db.create_resource(definition(RESOURCE, behavior)).await?;
+        Ok(())
+    }
+
+    /// Two to sixteen nodes with one to three callers each. Some nodes are killed; their requests that
+    /// are under way land all the same, and a new node takes their place.
+    async fn let_nodes_work(&mut self) {
+        let nodes = 2 + self.rng.below(15);
+        let calls = 60 + self.rng.below(80);
+        let mut tasks = Vec::new();
+        for node in 1..=nodes {
+            for _ in 0..=self.rng.below(2) {
+                let killed = self.rng.chance(120);
+                let share = 1 + calls / nodes / 2;
+                let Some(caller) = self.caller(node).await else { continue };
+                let task = tokio::spawn(caller.work(share));
+                if killed {
+                    self.kills += 1;
+                    let after = Duration::from_millis(self.rng.below(8_000));
+                    let (abort, clock) = (task.abort_handle(), self.clock(0));
+                    tasks.push(tokio::spawn(async move {
+                        clock.sleep(after).await;
+                        abort.abort();
+                    }));
+                    if let Some(next) = self.caller(node + 100).await {
+                        tasks.push(tokio::spawn(next.work(share)));
+                    }
+                }
+                tasks.push(task);
+            }
+        }
+        for task in tasks {
+            if let Err(ended) = task.await
+                && ended.is_panic()
+            {
+                let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+                journal.problems.push(format!("a caller panicked: {ended}"));
+            }
+        }
+    }
+
+    async fn caller(&mut self, node: u64) -> Option<Caller> {
+        let db = self.connect(node, true).await.ok()?;
+        let (rng, clock) = (Rng::new(self.rng.next()), self.clock(node));
+        let journal = Arc::clone(&self.journal);
+        Some(Caller { node, db, rng, clock, journal, records: self.records })
+    }
+
+    /// A node's clock is up to ten minutes wrong.
+    fn clock(&self, node: u64) -> Arc<dyn Clock> {
+        let wrong = Rng::new(self.seed ^ (node << 32)).below(1_200_000);
+        let ahead = if node == 0 { 0 } else { i64::try_from(wrong).unwrap_or_default() - 600_000 };
+        Arc::new(SimClock::new(self.begun, ahead))
+    }
+
+    async fn connect(&mut self, node: u64, through_network: bool) -> s3db::Result<Database> {
+        let store: Arc<dyn Store> = match through_network {
+            true => Arc::new(NodeStore::new(Arc::clone(&self.network), node)),
+            false => Arc::<Memory>::clone(&self.memory),
+        };
+        Database::builder("memory://simulation")
+            .store(store)
+            .clock(self.clock(node))
+            .entropy(Arc::new(SeededEntropy::new(self.rng.next())))
+            .shared(self.mode == Mode::Shared)
+            .connect()
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_replays() {
+        for mode in [Mode::Index, Mode::Shared] {
+            let (first, second) = (run(7, mode).unwrap(), run(7, mode).unwrap());
+            assert!(first.requests > 300, "{}", first.requests);
+            assert_eq!((first.trace, first.requests, first.calls), (second.trace, second.requests, second.calls));
+            assert_ne!(first.trace, run(8, mode).unwrap().trace);
+        }
+    }
+
+    #[test]
+    fn a_few_seeds_hold() {
+        for seed in 1..=12 {
+            for mode in [Mode::Index, Mode::Shared] {
+                let outcome = run(seed, mode).unwrap();
+                assert!(outcome.broken.is_empty(), "seed {seed}, {mode:?}: {}", outcome.broken.join("\n"));
+                assert_eq!(outcome.undecided, 0, "seed {seed}");
+            }
+        }
+    }
+}
