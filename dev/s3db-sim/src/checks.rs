@@ -97,14 +97,9 @@ async fn catalog(db: &Database, journal: &Journal, broken: &mut Vec<String>) {
     }
 }
 
-fn history(
-    record: usize,
-    journal: &Journal,
-    end: Option<Value>,
-    counts: &mut Counts,
-    broken: &mut Vec<String>,
-) {
-    let calls: Vec<Call> = journal.calls.iter().flatten().filter(|(r, _)| *r == record).map(|(_, call)| *call).collect();
+fn history(record: usize, journal: &Journal, end: Option<Value>, counts: &mut Counts, broken: &mut Vec<String>) {
+    let calls: Vec<Call> =
+        journal.calls.iter().flatten().filter(|(r, _)| *r == record).map(|(_, call)| *call).collect();
     counts.histories += 1;
     match check(&calls, end) {
         Verdict::Explained(steps) => counts.longest_search = counts.longest_search.max(steps),
@@ -126,7 +121,13 @@ fn table(calls: &[Call]) -> String {
     sorted.sort_by_key(|c| c.from);
     let row = |c: &Call| {
         let to = c.to.map_or_else(|| "        ?".to_owned(), |to| format!("{:>9.3}", to.as_secs_f64()));
-        format!("  {:>9.3} {to}  node {:>2}  {:<44} {:?}", c.from.as_secs_f64(), c.node, format!("{:?}", c.op), c.answer)
+        format!(
+            "  {:>9.3} {to}  node {:>2}  {:<44} {:?}",
+            c.from.as_secs_f64(),
+            c.node,
+            format!("{:?}", c.op),
+            c.answer
+        )
     };
     sorted.iter().map(row).collect::<Vec<_>>().join("\n")
 }

@@ -116,7 +116,8 @@ mod tests {
         assert!(!explained(&[insert, set, stale], Some(B)), "a read of what was overwritten before");
         let phantom = call(11, 12, Op::Read, Answer::Done(Some(B)));
         assert!(!explained(&[insert, phantom], Some(A)), "a read of what nobody wrote");
-        let overwritten = call(30, 40, Op::SetIf { read: 1, w: 3, s: 0 }, Answer::Done(Some(Value { w: 3, s: 0, n: 0 })));
+        let overwritten =
+            call(30, 40, Op::SetIf { read: 1, w: 3, s: 0 }, Answer::Done(Some(Value { w: 3, s: 0, n: 0 })));
         assert!(!explained(&[insert, set, overwritten], Some(Value { w: 3, s: 0, n: 0 })), "a lost update");
     }
 }

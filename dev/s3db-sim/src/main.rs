@@ -61,7 +61,9 @@ fn main() -> std::io::Result<ExitCode> {
             if !outcome.broken.is_empty() {
                 failed += 1;
                 let name = format!("{mode:?}").to_lowercase();
-                println!("\nseed {seed} is broken; replay: cargo run --release -p s3db-sim -- --seed {seed} --mode {name}");
+                println!(
+                    "\nseed {seed} is broken; replay: cargo run --release -p s3db-sim -- --seed {seed} --mode {name}"
+                );
                 for rule in &outcome.broken {
                     println!("- {rule}");
                 }
@@ -95,6 +97,9 @@ fn report(mode: Mode, seeds: u64, sum: &Outcome) {
     println!("  calls      {} ({} of unknown outcome)", sum.calls, sum.unknown);
     println!("  requests   {}", sum.requests);
     println!("  faults     {}; nodes killed {}", faults.join(", "), sum.kills);
-    println!("  histories  {} checked, {} given up, longest search {} steps", sum.histories, sum.undecided, sum.longest_search);
+    println!(
+        "  histories  {} checked, {} given up, longest search {} steps",
+        sum.histories, sum.undecided, sum.longest_search
+    );
     println!("  left over  {} keys, found by doctor", sum.stale_keys);
 }

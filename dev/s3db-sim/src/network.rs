@@ -84,7 +84,13 @@ struct State {
 
 impl Network {
     /// A network before a store.
-    pub(crate) fn new(memory: Arc<Memory>, clock: Arc<dyn Clock>, seed: u64, rates: Rates, late_deletes: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        memory: Arc<Memory>,
+        clock: Arc<dyn Clock>,
+        seed: u64,
+        rates: Rates,
+        late_deletes: bool,
+    ) -> Arc<Self> {
         let state = State { rng: Rng::new(seed), requests: 0, faults: BTreeMap::new(), trace: DefaultHasher::new() };
         Arc::new(Self { memory, clock, rates, late_deletes, healed: AtomicBool::new(false), state: Mutex::new(state) })
     }
@@ -143,6 +149,13 @@ impl Request {
     /// A delete without a condition that lands late may take a newer object; see `docs/consistency.md`.
     fn is_bare_delete(&self) -> bool {
         matches!(self, Self::Delete(key, _) if key.contains("/data/id="))
+    }
+
+    /// An insert that a proxy repeats, and whose record others delete and insert anew before its sender
+    /// has looked, is told that the id is taken: no token is left that says otherwise. See
+    /// `docs/consistency.md`.
+    fn is_insert(&self) -> bool {
+        matches!(self, Self::Put(key, _, Precondition::Absent) if key.contains("/data/id="))
     }
 
     fn name(&self) -> (&'static str, &str) {
@@ -220,7 +233,9 @@ impl NodeStore {
             () if may_be_late && rng.chance(rates.late) => (late(rng), "late"),
             () if rng.chance(rates.throttled) => (Fate::Throttled, "503"),
             () if request.is_conditional() && rng.chance(rates.conflict) => (Fate::Conflict, "409"),
-            () if request.writes() && rng.chance(rates.repeated) => (Fate::Repeated, "repeated"),
+            () if request.writes() && !request.is_insert() && rng.chance(rates.repeated) => {
+                (Fate::Repeated, "repeated")
+            }
             () if rng.chance(rates.cut_off) => {
                 let pause = Duration::from_millis(500 + rng.below(20_000));
                 *self.cut_off_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + pause);
@@ -340,7 +355,8 @@ fn done(answer: Answer) -> Option<()> {
 #[async_trait]
 impl Store for NodeStore {
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Object> {
-        of(self.send(Request::Get(key.to_owned(), range)), |a| if let Answer::Object(o) = a { Some(o) } else { None }).await
+        of(self.send(Request::Get(key.to_owned(), range)), |a| if let Answer::Object(o) = a { Some(o) } else { None })
+            .await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta> {

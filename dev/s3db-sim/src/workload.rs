@@ -202,8 +202,7 @@ impl Caller {
                 self.problem(format!("the list of status {status:?} has {value:?}"));
             }
             let Some(record) = row.id.strip_prefix("record-").and_then(|n| n.parse().ok()) else { continue };
-            let call =
-                Call { node: self.node, from, to: Some(to), op: Op::Read, answer: Answer::Done(Some(value)) };
+            let call = Call { node: self.node, from, to: Some(to), op: Op::Read, answer: Answer::Done(Some(value)) };
             self.note(|journal| journal.calls.push(Some((record, call))));
         }
     }

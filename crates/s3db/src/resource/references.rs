@@ -229,7 +229,7 @@ impl ReferenceKeeper {
         resource.put_decided(id, &put, Precondition::Matches(object.meta.etag.clone()), &stamp.rev, Some(base)).await
     }
 
-    /// Removes the references of a record that is marked, then the record.
+    /// Removes the references of a record that is marked, then the record, which must have this ETag.
     pub(crate) async fn clear(
         &self,
         resource: &Resource,
@@ -238,18 +238,29 @@ impl ReferenceKeeper {
         etag: String,
     ) -> Result<()> {
         let inner = &resource.inner;
+        if etag.is_empty() {
+            // A record was inserted over the mark before it was looked at: that one stays.
+            return self.settle(resource, id, references).await;
+        }
         inner.delete_plain(&references).await?;
         let conditional = inner.store.capabilities().conditional_delete;
-        let precondition = if conditional { Precondition::Matches(etag) } else { Precondition::None };
+        let precondition = if conditional { Precondition::Matches(etag.clone()) } else { Precondition::None };
         let key = keys::record(&resource.name, id);
-        match inner.again(|| inner.store.delete(&key, precondition.clone())).await {
-            Ok(()) => Ok(()),
-            // Removed by a request of ours whose answer was lost, or written anew by somebody.
-            Err(error) if matches!(error.kind, StoreKind::Precondition | StoreKind::NotFound) => {
-                self.settle(resource, id, references).await
+        for attempt in inner.attempts() {
+            match inner.store.delete(&key, precondition.clone()).await {
+                Ok(()) => return Ok(()),
+                // Removed by a request of ours whose answer was lost, or written anew by somebody.
+                Err(error) if matches!(error.kind, StoreKind::Precondition | StoreKind::NotFound) => break,
+                Err(error) if !error.is_transient() => return Err(error.into()),
+                Err(_) => {}
             }
-            Err(error) => Err(error.into()),
+            // Without a condition a second request could take a record that was inserted meanwhile.
+            if !inner.head(&key).await?.is_some_and(|meta| meta.etag == etag) {
+                break;
+            }
+            inner.back_off(attempt).await;
         }
+        self.settle(resource, id, references).await
     }
 }
 

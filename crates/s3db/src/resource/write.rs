@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 
 /// What became of a conditional write.
 pub(super) enum Outcome {
-    /// It took effect, with this ETag.
+    /// It took effect, with this ETag; empty where somebody wrote over it before it was looked at.
     Won(String),
     /// It did not, because somebody else wrote first.
     Lost,
@@ -174,7 +174,7 @@ impl Resource {
         let Ok(Some((object, decoded))) = self.load_any(id).await else { return Outcome::Undecided(cause) };
         let Some(stamp) = decoded.stamp else { return Outcome::Undecided(cause) };
         if stamp.contains(rev) {
-            return Outcome::Won(object.meta.etag);
+            return Outcome::Won(if stamp.rev == rev { object.meta.etag } else { String::new() });
         }
         let lost = match base {
             Some(base) => stamp.contains(base),
