@@ -115,8 +115,7 @@ impl Caller {
         let begun = self.begin(record, op);
         let made = match op {
             Op::Insert(value) => {
-                let mut row = whole(value);
-                row["id"] = json!(id);
+                let row = json!({ "id": id, "w": value.w, "s": format!("s{}", value.s), "n": value.n });
                 resource.insert(row).await.map(Some)
             }
             Op::SetStatus { w, s } => resource.update(&id, json!({ "w": w, "s": format!("s{s}") })).await.map(Some),

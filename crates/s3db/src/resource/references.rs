@@ -255,7 +255,7 @@ impl ReferenceKeeper {
                 Err(_) => {}
             }
             // Without a condition a second request could take a record that was inserted meanwhile.
-            if !inner.head(&key).await?.is_some_and(|meta| meta.etag == etag) {
+            if inner.head(&key).await?.is_none_or(|meta| meta.etag != etag) {
                 break;
             }
             inner.back_off(attempt).await;
