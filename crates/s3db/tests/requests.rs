@@ -111,7 +111,8 @@ impl Bench {
         let c = self.counters.read() - before;
         let rounds = at.elapsed().as_secs();
         let counts = [c.get, c.head, c.put, c.delete, c.list, c.copy].map(|n| n.to_string()).join(" | ");
-        writeln!(self.table, "| {operation} | {counts} | **{}** | {rounds} | {peer} |", c.total()).unwrap();
+        let dollars = (c.put + c.copy + c.list) as f64 * 5.0 + (c.get + c.head) as f64 * 0.4;
+        writeln!(self.table, "| {operation} | {counts} | **{}** | {rounds} | {dollars:.2} | {peer} |", c.total()).unwrap();
         assert!(
             c.total() <= most.requests,
             "{operation}: {} requests, at most {} are allowed",
@@ -315,6 +316,9 @@ Requests are money and time, so their number is part of the contract. This table
 costs more than it may. *Rounds* is the longest chain of requests that wait for each other: on a
 store that answers in 20 ms an operation of two rounds takes about 40 ms.
 
+*$ per million* is the price of a million such operations at AWS S3 Standard in us-east-1: $0.005 per
+thousand PUT, COPY and LIST, $0.0004 per thousand GET and HEAD, deletes free.
+
 P is the number of partitions that have a place for the record, M the keys of a partition. The last
 column is what s3db.js 9.2.0 was measured to send for the same work.
 
@@ -325,6 +329,6 @@ the probe of the server found; a refused or lost write costs a GET more, which f
 where listings are not in byte order, a page behind an id with `-` or `.` in it costs a LIST more for
 each of them. Bodies of 32 MiB and more are sent in parts of 16 MiB, a request each and two more.
 
-| operation | GET | HEAD | PUT | DELETE | LIST | COPY | total | rounds | s3db.js 9.2.0 |
-|---|---|---|---|---|---|---|---|---|---|
+| operation | GET | HEAD | PUT | DELETE | LIST | COPY | total | rounds | $ per million | s3db.js 9.2.0 |
+|---|---|---|---|---|---|---|---|---|---|---|
 ";
