@@ -228,7 +228,7 @@ fn the_configuration_is_checked_and_shown() {
     s.run(&["config", "check"]).run(&["config", "show"]);
     s.write("s3db.toml", "ulr = \"file:./data\"\n");
     s.run(&["config", "check"]).run(&["list", "users"]);
-    s.write("s3db.toml", "url = \"s3://KEY:SECRET@bucket/prefix\"\npassphraseFile = \"missing\"\n");
+    s.write("s3db.toml", "url = \"http://KEY:SECRET@127.0.0.1:1/bucket/prefix\"\npassphraseFile = \"missing\"\n");
     s.run(&["config", "show"]).run(&["status"]);
     s.passphrase = None;
     s.run(&["config", "check"]);
@@ -269,6 +269,25 @@ fn a_golden_bucket_becomes_a_store_by_copy() {
         .run(&["copy", "file:./12-plugins.json", "file:./some", "--resource", "users", "--resource", "nothing"])
         .run(&["copy", "file:./12-plugins.json", "file:./some", "--resource", "users"])
         .run(&["--url", "file:./some", "resource", "list"]);
+    insta::assert_snapshot!(s.finish());
+}
+
+#[test]
+fn doctor_says_what_it_would_do_and_does_it() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/golden");
+    let mut s = Session::new();
+    std::fs::copy(golden.join("05-partitions.json"), s.path().join("old.json")).unwrap();
+    s.run(&["copy", "file:./old.json", "file:./data"])
+        .run(&["--url", "file:./data", "doctor", "--output", "table"])
+        .run(&["--url", "file:./data", "doctor", "--repair", "--output", "table"])
+        .run(&["--url", "file:./data", "doctor", "--output", "table"])
+        .run(&["--url", "file:./data", "doctor", "--json"])
+        .run(&["--url", "file:./data", "--shared", "status", "--output", "table"])
+        .run(&["--url", "file:./data", "--shared", "update", "orders", "o1", r#"{"region": "EU"}"#])
+        .run(&["--url", "file:./data", "insert", "orders", r#"{"id": "x", "region": "EU"}"#])
+        .run(&["--url", "file:./data", "doctor", "--end-sharing", "--json"])
+        .run(&["--url", "file:./data", "doctor", "--repair", "--end-sharing"])
+        .run(&["--url", "file:./nowhere", "doctor"]);
     insta::assert_snapshot!(s.finish());
 }
 

@@ -16,3 +16,5 @@ pub const DEPTH: usize = 32;
 pub const CATALOG_BYTES: usize = 64 * 1024 * 1024;
 /// Revisions of the past that a record carries.
 pub const PAST_REVISIONS: usize = 8;
+/// Tokens that a record carries at most while it is written often.
+pub const RECENT_REVISIONS: usize = 128;

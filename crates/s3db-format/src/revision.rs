@@ -29,7 +29,7 @@ pub const UNSTAMPED: &str = "0";
 pub struct Stamp {
     /// The token of this write.
     pub rev: String,
-    /// The tokens of the writes before it, newest first, at most eight.
+    /// The tokens of the writes before it, newest first: eight, and more while it is written often.
     pub past: Vec<String>,
     /// Partition name → revision of its current index key.
     pub index: BTreeMap<String, String>,
@@ -46,11 +46,14 @@ impl Stamp {
         Self { rev, past: vec![UNSTAMPED.to_owned()], index }
     }
 
-    /// The stamp of the write that follows this one.
-    pub fn next(&self, rev: String) -> Self {
-        let mut past = Vec::with_capacity(limits::PAST_REVISIONS);
-        past.push(self.rev.clone());
-        past.extend(self.past.iter().take(limits::PAST_REVISIONS - 1).cloned());
+    /// The stamp of the write that follows this one. Beyond the eight before it, it keeps the tokens
+    /// that are not older than `recent`, a token of a time: a writer that waits long for its refusal,
+    /// while many others write, still finds the one that it was based on.
+    pub fn next(&self, rev: String, recent: Option<&str>) -> Self {
+        let is_recent = |token: &String| recent.is_some_and(|recent| token.as_str() >= recent);
+        let before = std::iter::once(&self.rev).chain(&self.past).take(limits::RECENT_REVISIONS);
+        let kept = before.enumerate().take_while(|(at, token)| *at < limits::PAST_REVISIONS || is_recent(token));
+        let past = kept.map(|(_, token)| token.clone()).collect();
         Self { rev, past, index: self.index.clone() }
     }
 
@@ -82,7 +85,9 @@ impl Stamp {
 
     /// The headers of an object whose body is not ours to write in.
     pub(crate) fn headers(&self) -> Vec<(String, String)> {
-        let mut headers = vec![(REV.to_owned(), self.rev.clone()), (REVS.to_owned(), self.past.join(","))];
+        // Headers have little room.
+        let past = self.past.get(..limits::PAST_REVISIONS).unwrap_or(&self.past);
+        let mut headers = vec![(REV.to_owned(), self.rev.clone()), (REVS.to_owned(), past.join(","))];
         if !self.index.is_empty() {
             headers.push((INDEX.to_owned(), crate::header::encode(&json!(self.index).to_string())));
         }

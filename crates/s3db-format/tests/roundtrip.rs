@@ -25,7 +25,7 @@ use s3db_format::{base62, catalog, header, items, js, limits, value};
 use serde_json::{Map, Value, json};
 
 fn stamp() -> Stamp {
-    let mut stamp = Stamp::first("01HZZZZZZZZZZZZZZZZZZZZZZ0".into()).next("01HZZZZZZZZZZZZZZZZZZZZZZ1".into());
+    let mut stamp = Stamp::first("01HZZZZZZZZZZZZZZZZZZZZZZ0".into()).next("01HZZZZZZZZZZZZZZZZZZZZZZ1".into(), None);
     stamp.index.insert("byX".into(), "01HZZZZZZZZZZZZZZZZZZZZZZ0".into());
     stamp
 }

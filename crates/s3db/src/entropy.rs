@@ -62,6 +62,11 @@ pub(crate) fn make_id(entropy: &dyn Entropy, size: usize) -> String {
 }
 
 /// A ULID: 48 bits of time, 80 of randomness.
+/// The smallest token of an instant.
+pub(crate) fn earliest_ulid(now_ms: i64) -> String {
+    ulid::Ulid::from_parts(u64::try_from(now_ms).unwrap_or(0), 0).to_string()
+}
+
 pub(crate) fn make_ulid(entropy: &dyn Entropy, now_ms: i64) -> String {
     let mut bytes = [0u8; 16];
     entropy.fill(&mut bytes);

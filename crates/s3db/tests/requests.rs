@@ -112,7 +112,8 @@ impl Bench {
         let rounds = at.elapsed().as_secs();
         let counts = [c.get, c.head, c.put, c.delete, c.list, c.copy].map(|n| n.to_string()).join(" | ");
         let dollars = (c.put + c.copy + c.list) as f64 * 5.0 + (c.get + c.head) as f64 * 0.4;
-        writeln!(self.table, "| {operation} | {counts} | **{}** | {rounds} | {dollars:.2} | {peer} |", c.total()).unwrap();
+        writeln!(self.table, "| {operation} | {counts} | **{}** | {rounds} | {dollars:.2} | {peer} |", c.total())
+            .unwrap();
         assert!(
             c.total() <= most.requests,
             "{operation}: {} requests, at most {} are allowed",

@@ -18,17 +18,29 @@ pub(super) async fn run(context: &mut Context, repair: bool, end_sharing: bool) 
         printer.note("partitions are scanned until `s3db doctor --repair` has built their index");
         return Ok(exit::DONE);
     }
-    if repair && printer.format == Format::Table {
-        // What will be done is said before it is done.
-        let found = examine(context, &db, false).await?;
-        print(&printer, &found, false)?;
-    }
-    let report = examine(context, &db, repair).await?;
-    if printer.format != Format::Table {
-        printer.one(&json!(report))?;
-    } else if !repair || !report.findings.is_empty() {
-        print(&printer, &report, repair)?;
-    }
+    let report = match (repair, printer.format) {
+        (true, Format::Table) => {
+            // What will be done is said before it is done.
+            print(&printer, &examine(context, &db, false).await?)?;
+            let report = examine(context, &db, true).await?;
+            print_mended(&printer, &report)?;
+            report
+        }
+        (_, Format::Table) => {
+            let report = examine(context, &db, repair).await?;
+            print(&printer, &report)?;
+            if !report.findings.is_empty() {
+                printer.line("")?;
+                printer.line("nothing was changed; `s3db doctor --repair` does what is said above")?;
+            }
+            report
+        }
+        _ => {
+            let report = examine(context, &db, repair).await?;
+            printer.one(&json!(report))?;
+            report
+        }
+    };
     Ok(if report.is_healthy() { exit::DONE } else { exit::INTEGRITY })
 }
 
@@ -37,7 +49,7 @@ async fn examine(context: &Context, db: &s3db::Database, repair: bool) -> Result
     Ok(db.doctor(repair, &|what, done| progress.show(what, done as u64)).await?)
 }
 
-fn print(printer: &Printer, report: &DoctorReport, repaired: bool) -> Result<(), Failure> {
+fn print(printer: &Printer, report: &DoctorReport) -> Result<(), Failure> {
     let checked = report.checked;
     printer.line(&format!(
         "looked at {}, {} and {}",
@@ -50,16 +62,22 @@ fn print(printer: &Printer, report: &DoctorReport, repaired: bool) -> Result<(),
     }
     for finding in &report.findings {
         printer.line("")?;
-        print_finding(printer, finding, repaired)?;
-    }
-    if !repaired {
-        printer.line("")?;
-        printer.line("nothing was changed; `s3db doctor --repair` does what is said above")?;
+        print_finding(printer, finding)?;
     }
     Ok(())
 }
 
-fn print_finding(printer: &Printer, finding: &Finding, repaired: bool) -> Result<(), Failure> {
+fn print_mended(printer: &Printer, report: &DoctorReport) -> Result<(), Failure> {
+    if report.findings.is_empty() {
+        return Ok(());
+    }
+    let mended: usize = report.findings.iter().map(|f| f.repaired).sum();
+    let found: usize = report.findings.iter().map(|f| f.count).sum();
+    printer.line("")?;
+    printer.line(&format!("mended {mended} of {found}"))
+}
+
+fn print_finding(printer: &Printer, finding: &Finding) -> Result<(), Failure> {
     let place = finding.resource.as_ref().map_or_else(String::new, |name| format!("{name}: "));
     printer.line(&format!("{place}{} ({})", finding.meaning, finding.count))?;
     for example in &finding.examples {
@@ -68,9 +86,7 @@ fn print_finding(printer: &Printer, finding: &Finding, repaired: bool) -> Result
     if finding.count > finding.examples.len() {
         printer.line(&format!("    and {} more", finding.count - finding.examples.len()))?;
     }
-    let outcome = if repaired && finding.repaired == finding.count {
-        "mended".to_owned()
-    } else if finding.action.starts_with("is ") || finding.action.starts_with("cannot ") {
+    let outcome = if finding.action.starts_with("is ") || finding.action.starts_with("cannot ") {
         format!("this {}", finding.action)
     } else {
         format!("--repair {}", finding.action)

@@ -43,8 +43,8 @@ pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
     if let Some(probe) = &status.probe {
         printer.line(&format!("server            {}", what_it_does(probe)))?;
     }
-    if status.clock_ahead_ms.abs() > CLOCK_MS {
-        let seconds = status.clock_ahead_ms as f64 / 1000.0;
+    if let Some(ahead) = status.clock_ahead_ms.filter(|ahead| ahead.abs() > CLOCK_MS) {
+        let seconds = ahead as f64 / 1000.0;
         printer.line(&format!("clock             {seconds:+.1} s off the server's; the server's time is used"))?;
     }
     printer.line(&format!("passphrase        {}", if status.passphrase { "given" } else { "not given" }))?;

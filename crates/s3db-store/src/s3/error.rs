@@ -12,6 +12,7 @@ pub(super) struct Doing<'a> {
     pub(super) verb: &'static str,
     pub(super) key: &'a str,
     pub(super) bucket: &'a str,
+    pub(super) server: &'a str,
     /// Whether the request changes something, so that a lost answer leaves that open.
     pub(super) writes: bool,
     /// How far this machine's clock is ahead.
@@ -38,7 +39,8 @@ impl Doing<'_> {
                 &format!("no credentials ({cause}); give KEY:SECRET in the URL, or the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"),
             ),
             SdkError::DispatchFailure(_) if never_sent(&error) => {
-                self.say(ErrorKind::Unavailable, &format!("the server cannot be reached: {cause}"))
+                let message = format!("the server {} cannot be reached: {cause}", self.server);
+                StoreError::new(ErrorKind::Unavailable, message)
             }
             SdkError::DispatchFailure(_) => self.lost(&format!("the connection broke: {cause}")),
             _ => self.say(ErrorKind::Invalid, &cause),

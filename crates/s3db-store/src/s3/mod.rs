@@ -210,7 +210,7 @@ impl Bucket {
 
     fn doing<'a>(&'a self, verb: &'static str, key: &'a str) -> Doing<'a> {
         let writes = !matches!(verb, "read of" | "look at" | "listing of");
-        Doing { verb, key, bucket: &self.name, writes, ahead_ms: self.wire.ahead_ms() }
+        Doing { verb, key, bucket: &self.name, server: &self.server, writes, ahead_ms: self.wire.ahead_ms() }
     }
 }
 

@@ -37,7 +37,9 @@ impl Database {
             );
         }
         let inner = &self.inner;
-        if inner.fresh_catalog().await?.resource(&name).is_none() {
+        let catalog = inner.fresh_catalog().await?;
+        inner.ensure_sharing().await?;
+        if catalog.resource(&name).is_none() {
             inner.create(&name, &version).await?;
         }
         let stored = inner.resource(&name).await?;

@@ -18,7 +18,7 @@ use s3db_format::resource::Version;
 use s3db_store::Store;
 use s3db_store::clock::Clock;
 
-use crate::entropy::{Entropy, below, make_ulid};
+use crate::entropy::{Entropy, below, earliest_ulid, make_ulid};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Events, Sender};
 use crate::hooks::Hooks;
@@ -113,6 +113,8 @@ impl Database {
 const ATTEMPTS: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_PAUSE_MS: u64 = 20;
+/// How far back the tokens of a record that is written often go.
+const RECENT_MS: i64 = 30_000;
 
 /// The numbers of the attempts of a request: a few, and none after a minute.
 #[derive(Debug)]
@@ -138,6 +140,13 @@ impl Iterator for Attempts<'_> {
 impl Inner {
     pub(crate) fn ulid(&self) -> String {
         make_ulid(&*self.entropy, self.store.now_ms())
+    }
+
+    /// The token from which on others count as recent: half a minute ago, the longest that a request is
+    /// waited for. Where a refusal is certain, nobody needs them.
+    pub(crate) fn recent(&self) -> Option<String> {
+        let since = self.store.now_ms() - RECENT_MS;
+        (!self.store.capabilities().definite_refusals).then(|| earliest_ulid(since))
     }
 
     pub(crate) fn now(&self) -> String {
@@ -183,6 +192,7 @@ impl Inner {
     pub(crate) async fn resource_for_write(&self, name: &str) -> Result<Arc<catalog::Resource>> {
         self.revalidate_catalog().await?;
         self.refuse_other_keeper()?;
+        self.ensure_sharing().await?;
         let resource = self.resource(name).await?;
         refuse_read_only(&resource)?;
         Ok(resource)

@@ -134,9 +134,6 @@ impl DatabaseBuilder {
             catalog: CatalogCache::default(),
         };
         inner.fresh_catalog().await?;
-        if self.shared {
-            inner.begin_sharing().await?;
-        }
         Ok(Database { inner: Arc::new(inner) })
     }
 }

@@ -1,9 +1,9 @@
 //! Databases that s3db.js works on too.
 //!
 //! The catalog says so by `_shared`, which s3db.js drops when it rewrites the file; then the next
-//! connection of ours puts it back, together with the versions that were lost.
+//! write of ours puts it back, together with the versions that were lost.
 //!
-//! Requests of the first connection: DELETE of the markers of our own index, GET and PUT of the
+//! Requests of the first write: LIST and DELETE of the markers of our own index, GET and PUT of the
 //! catalog. A crash between them leaves partitions that are scanned.
 
 use s3db_format::keys;
@@ -17,11 +17,11 @@ impl Inner {
         self.catalog.cached().is_some_and(|c| c.is_shared())
     }
 
-    /// Says in the catalog that the database is shared. Our own index is no longer kept, so that its
-    /// markers go first.
-    pub(crate) async fn begin_sharing(&self) -> Result<()> {
+    /// Before a write by a connection that keeps references: says in the catalog that the database is
+    /// shared. Our own index is no longer kept from then on, so that its markers go first.
+    pub(crate) async fn ensure_sharing(&self) -> Result<()> {
         let catalog = self.catalog.cached().unwrap_or_default();
-        if catalog.is_shared() || catalog.rev().is_none() && catalog.resources().is_empty() {
+        if !self.is_shared() || catalog.is_shared() || catalog.rev().is_none() && catalog.resources().is_empty() {
             return Ok(());
         }
         self.purge(keys::PARTITION_MARKERS).await?;

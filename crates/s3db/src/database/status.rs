@@ -21,8 +21,9 @@ pub struct Status {
     /// What a probe found out about the server; absent for a directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<Probe>,
-    /// How far this machine's clock is ahead of the store's, in milliseconds.
-    pub clock_ahead_ms: i64,
+    /// How far this machine's clock is ahead of the server's, in milliseconds; absent for a directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_ms: Option<i64>,
     /// Whether a passphrase was given.
     pub passphrase: bool,
     /// The resources.
@@ -69,6 +70,7 @@ impl Database {
     pub async fn status(&self) -> Result<Status> {
         let catalog = self.inner.fresh_catalog().await?;
         let capabilities = self.inner.store.capabilities();
+        let probe = self.inner.store.probe();
         let mut resources = Vec::new();
         for (name, entry) in catalog.resources() {
             let mut partitions = Vec::new();
@@ -90,8 +92,8 @@ impl Database {
             compare_and_swap: capabilities.compare_and_swap,
             conditional_delete: capabilities.conditional_delete,
             ordered_listing: capabilities.ordered_listing,
-            probe: self.inner.store.probe(),
-            clock_ahead_ms: self.inner.clock.now_ms() - self.inner.store.now_ms(),
+            clock_ahead_ms: probe.as_ref().map(|_| self.inner.clock.now_ms() - self.inner.store.now_ms()),
+            probe,
             passphrase: self.inner.secrets.has_passphrase(),
             resources,
             unusable: catalog.unusable().into_iter().map(str::to_owned).collect(),

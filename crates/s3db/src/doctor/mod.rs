@@ -45,6 +45,11 @@ impl Database {
     pub async fn doctor(&self, repair: bool, progress: &(dyn Fn(&str, usize) + Sync)) -> Result<DoctorReport> {
         let doctor = Doctor { inner: &self.inner, repair, progress };
         let mut findings = Findings::default();
+        if repair {
+            self.inner.fresh_catalog().await?;
+            self.inner.refuse_other_keeper()?;
+            self.inner.ensure_sharing().await?;
+        }
         doctor.check_versions(&mut findings).await?;
         let catalog = self.inner.fresh_catalog().await?;
         for (name, entry) in catalog.resources() {

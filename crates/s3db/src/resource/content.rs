@@ -88,7 +88,7 @@ impl Resource {
             self.inner.secrets.reveal(&mut decoded, &|_| true).await?;
             let rev = self.inner.ulid();
             let stamp = match &decoded.stamp {
-                Some(old) => old.next(rev),
+                Some(old) => old.next(rev, self.inner.recent().as_deref()),
                 None => Stamp::over_unstamped(rev, Default::default()),
             };
             // The record stays under the version that it was written with: no field changes.

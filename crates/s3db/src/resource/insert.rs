@@ -103,9 +103,11 @@ impl Resource {
     ) -> Result<Option<Record>> {
         let version = resource.current();
         let (precondition, mut stamp, base) = match over {
-            Over::Marked(etag, old) => {
-                (Precondition::Matches(etag), old.next(self.inner.ulid()), Some(old.rev.clone()))
-            }
+            Over::Marked(etag, old) => (
+                Precondition::Matches(etag),
+                old.next(self.inner.ulid(), self.inner.recent().as_deref()),
+                Some(old.rev.clone()),
+            ),
             _ => (Precondition::Absent, Stamp::first(self.inner.ulid()), None),
         };
         let keeper = self.inner.keeper;

@@ -208,7 +208,7 @@ impl ReferenceKeeper {
     async fn mark_deleted(&self, resource: &Resource, id: &str, object: &Object, decoded: &Decoded) -> Result<Outcome> {
         let rev = resource.inner.ulid();
         let (stamp, base) = match &decoded.stamp {
-            Some(old) => (old.next(rev), old.rev.as_str()),
+            Some(old) => (old.next(rev, resource.inner.recent().as_deref()), old.rev.as_str()),
             None => (Stamp::over_unstamped(rev, Default::default()), UNSTAMPED),
         };
         let stored = StoredObject {

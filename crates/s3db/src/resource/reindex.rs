@@ -32,6 +32,8 @@ impl Resource {
     /// until it succeeds.
     pub async fn reindex(&self, progress: &(dyn Fn(usize) + Sync)) -> Result<ReindexReport> {
         self.inner.fresh_catalog().await?;
+        self.inner.refuse_other_keeper()?;
+        self.inner.ensure_sharing().await?;
         let resource = self.inner.resource(&self.name).await?;
         let mut report = ReindexReport::default();
         let mut ids = Ids::new(self, Source::Records, None);

@@ -93,7 +93,7 @@ impl Resource {
             }
             let rev = self.inner.ulid();
             let stamp = match &decoded.stamp {
-                Some(old) => old.next(rev),
+                Some(old) => old.next(rev, self.inner.recent().as_deref()),
                 None => Stamp::over_unstamped(rev, Default::default()),
             };
             let version = resource.version(&decoded.version).unwrap_or(resource.current());

@@ -153,7 +153,7 @@ impl Resource {
         let old_stamp = base.decoded.stamp.as_ref();
         let rev = self.inner.ulid();
         let mut stamp = match old_stamp {
-            Some(old) => old.next(rev),
+            Some(old) => old.next(rev, self.inner.recent().as_deref()),
             None => Stamp::over_unstamped(rev, Default::default()),
         };
         let old = Placed { attributes: before, version: &base.decoded.version };
