@@ -58,7 +58,8 @@ pub struct Outcome {
 /// No runtime can be made.
 pub fn run(seed: u64, mode: Mode) -> std::io::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    Ok(runtime.block_on(World::new(seed, mode).run()))
+    // Made inside, where time is virtual.
+    Ok(runtime.block_on(async { World::new(seed, mode).run().await }))
 }
 
 struct World {
