@@ -10,12 +10,16 @@ use crate::output::Failure;
 
 const TEMPLATE: &str = r#"# Configuration of s3db. Every key is described by `s3db config schema`.
 
-# Where the database is: a directory, relative to this file.
+# Where the database is: a directory, relative to this file, or a bucket such as
+# "s3://my-bucket/app?region=eu-west-1" or "http://KEY:SECRET@localhost:8333/my-bucket/app".
 url = "file:./s3db-data"
 
 # A file whose first line is the passphrase of secret fields.
 # The environment variable S3DB_PASSPHRASE goes before it.
 # passphraseFile = "./s3db.passphrase"
+
+# Whether s3db.js works on this database too. Then its references are kept; see docs/consistency.md.
+# shared = true
 
 # How results are printed: "table", "json" or "jsonl".
 # Without it: a table on a terminal, JSON lines when piped.

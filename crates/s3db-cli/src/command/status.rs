@@ -43,6 +43,9 @@ pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
     if let Some(probe) = &status.probe {
         printer.line(&format!("server            {}", what_it_does(probe)))?;
     }
+    if !status.compare_and_swap {
+        printer.note("conditional writes do not hold here: writes are refused, or, with ?unsafe=last-write-wins, the last one wins");
+    }
     if let Some(ahead) = status.clock_ahead_ms.filter(|ahead| ahead.abs() > CLOCK_MS) {
         let seconds = ahead as f64 / 1000.0;
         printer.line(&format!("clock             {seconds:+.1} s off the server's; the server's time is used"))?;

@@ -70,6 +70,13 @@ impl Field<'_> {
         self.text.as_deref().map_or_else(|| "null".to_owned(), header::encode)
     }
 
+    /// Some servers (SeaweedFS 4.48) drop a header without a value, so that such a value is kept once
+    /// more, exactly.
+    fn lost_where_empty(&self) -> Option<(String, Value)> {
+        let value = if self.value.is_string() { json!("") } else { self.value.clone() };
+        self.header_value().is_empty().then(|| (self.path.clone(), value))
+    }
+
     fn header_size(&self) -> usize {
         self.mapped.map_or(0, |m| m.key.len()) + self.header_value().len()
     }
@@ -195,6 +202,7 @@ impl<'a> Layout<'a> {
             self.encoded.headers.insert("_truncated".into(), "true".into());
         }
         for field in &self.headers {
+            self.exact.extend(field.lost_where_empty());
             if let Some(mapped) = field.mapped {
                 self.encoded.headers.insert(header::name(&mapped.key), field.header_value());
             }
@@ -331,6 +339,7 @@ fn with_content(
     for field in fields {
         match field.mapped.filter(|_| field.fits_header(version)) {
             Some(mapped) => {
+                exact.extend(field.lost_where_empty());
                 headers.insert(header::name(&mapped.key), field.header_value());
             }
             None => {

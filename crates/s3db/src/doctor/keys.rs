@@ -80,6 +80,10 @@ impl Doctor<'_> {
             return Ok(());
         }
         let id = self.inner.keeper.id_in(partition, resource.name(), &key.key).unwrap_or_default();
+        if id.is_empty() && self.inner.is_shared() {
+            // No reference: s3db.js leaves such objects alone, and so do we.
+            return Ok(());
+        }
         if self.wants(resource, entry, &id, &key.key).await? {
             return Ok(());
         }

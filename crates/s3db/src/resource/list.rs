@@ -258,11 +258,11 @@ impl<'a> Ids<'a> {
     /// The next ids, about as many as are wanted; empty at the end.
     pub(crate) async fn next_batch(&mut self, wanted: usize) -> Result<Vec<String>> {
         match &self.source {
+            _ if self.sorted.is_some() => self.next_sorted(wanted).await,
             Source::Index(partition, values) if values.len() == partition.fields().len() => {
                 self.next_page(wanted).await
             }
             Source::Index(..) => self.next_sorted(wanted).await,
-            _ if self.sorted.is_some() => self.next_sorted(wanted).await,
             Source::Records | Source::Scan(..) => self.next_page(wanted).await,
         }
     }
@@ -314,7 +314,8 @@ impl<'a> Ids<'a> {
     /// Some servers list by names, a directory's content where its name is: `a`, `a/b`, `a-b`. Then
     /// ids are in the order of their bytes as long as none holds a `/`, which only old buckets have.
     fn walks_by_names(&self) -> bool {
-        let by_id = matches!(self.source, Source::Records | Source::Scan(..));
+        // Our index keys escape ids; references of s3db.js do not.
+        let by_id = matches!(self.source, Source::Records | Source::Scan(..)) || self.resource.inner.is_shared();
         by_id && !self.resource.inner.store.capabilities().ordered_listing
     }
 
