@@ -292,7 +292,7 @@ impl Lease {
     /// Renews the lease until it is lost, or until the time is over in which it is sure to be held.
     async fn keep(&self) -> Error {
         while self.is_held() {
-            self.inner.clock.sleep(self.ttl / 8).await;
+            self.inner.clock.sleep(self.left().min(self.ttl / 8)).await;
             let over = self.inner.clock.sleep(self.left());
             let renewal = std::pin::pin!(self.renew());
             match select(renewal, over).await {
