@@ -3,7 +3,7 @@
 //!     cargo run -p s3db --example quickstart
 #![allow(clippy::print_stdout, reason = "an example prints")]
 
-use s3db::{Database, ListOptions, ResourceDefinition};
+use s3db::{Database, Query, ResourceDefinition};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -32,7 +32,7 @@ async fn main() -> s3db::Result<()> {
     }
     users.update("ben", json!({"country": "BR"})).await?;
 
-    let brazil = ListOptions::default().partition("byCountry", json!({"country": "BR"}));
+    let brazil = Query::all().partition("byCountry", json!({"country": "BR"}));
     for user in users.list(&brazil).await?.items {
         println!("{} lives in {}", user.value.name, user.value.country);
     }

@@ -11,7 +11,6 @@
 
 mod collation;
 mod escape;
-mod pattern;
 
 pub mod base62;
 pub mod catalog;
@@ -24,6 +23,7 @@ pub mod js;
 pub mod keys;
 pub mod limits;
 pub mod partition;
+pub mod pattern;
 pub mod record;
 pub mod resource;
 pub mod revision;

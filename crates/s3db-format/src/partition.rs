@@ -2,7 +2,7 @@
 //!
 //! Two kinds of keys exist. *References* are those of s3db.js
 //! (`resource=R/partition=P/field=value/id=ID`); *index keys* are ours
-//! (`s3db/tmp/index/R/P/field=value/ID/REV`), which carry a revision so that a late delete can never
+//! (`s3db/tmp/index/R/P/field=value/ID!REV`), which carry a revision so that a late delete can never
 //! hurt a newer key.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -122,7 +122,7 @@ impl Partition {
 
     /// Our index key of a row under one revision.
     pub fn index_key(&self, resource: &str, values: &[String], id: &str, revision: &str) -> String {
-        format!("{}{}/{revision}", self.index_prefix(resource, values), segment(id))
+        format!("{}{}!{revision}", self.index_prefix(resource, values), id_segment(id))
     }
 
     /// The values, id and revision behind an index key of this partition, given what follows the
@@ -131,13 +131,14 @@ impl Partition {
         let rest = key.strip_prefix(&self.index_prefix(resource, &[]))?;
         let segments: Vec<&str> = rest.split('/').collect();
         let (fields, tail) = segments.split_at_checked(self.fields.len())?;
-        let [id, revision] = tail else { return None };
+        let [row] = tail else { return None };
+        let (id, revision) = row.split_once('!')?;
         let values = fields
             .iter()
             .zip(&self.fields)
             .map(|(text, (path, _))| decode(text.strip_prefix(&format!("{}=", segment(path)))?))
             .collect::<Option<Vec<String>>>()?;
-        Some(IndexEntry { values, id: decode(id)?, revision: (*revision).to_owned() })
+        Some(IndexEntry { values, id: decode(id)?, revision: revision.to_owned() })
     }
 }
 
@@ -160,6 +161,26 @@ pub(crate) fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
+/// Whether index keys hold this character of an id escaped. All of them but `%` and `/` come before every
+/// character that stands for itself, and so does the `!` behind an id: under one prefix, keys of ids
+/// without such characters are in the order of the ids.
+pub fn is_escaped_in_ids(c: char) -> bool {
+    c <= '%' || c == '/' || c == '\u{7f}'
+}
+
+/// An id in an index key.
+pub fn id_segment(id: &str) -> String {
+    let mut segment = String::with_capacity(id.len());
+    for c in id.chars() {
+        if is_escaped_in_ids(c) {
+            segment.push_str(&format!("%{:02X}", u32::from(c)));
+        } else {
+            segment.push(c);
+        }
+    }
+    segment
+}
+
 fn decode(text: &str) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
@@ -174,7 +195,7 @@ pub fn get_path<'a>(record: &'a Map<String, Value>, path: &str) -> Option<&'a Va
 }
 
 /// A field's text after its rule: cut to `maxlength` first, then, for a `date`, its UTC day.
-fn field_text(value: &Value, rule: &str) -> Option<String> {
+pub fn field_text(value: &Value, rule: &str) -> Option<String> {
     let mut value = match value {
         Value::Null => return None,
         Value::String(text) => text.as_str(),

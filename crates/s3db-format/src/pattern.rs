@@ -1,4 +1,4 @@
-//! Patterns of string rules: the linear-time engine first, and only for what it cannot express
+//! Patterns of string rules and filters: the linear-time engine first, and only for what it cannot express
 //! (look-around, back-references) the backtracking one, with a limit on its steps.
 
 use crate::error::DefinitionError;
@@ -9,7 +9,7 @@ const SIZE_LIMIT: usize = 1 << 20;
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
-pub(crate) struct Pattern {
+pub struct Pattern {
     engine: Engine,
 }
 
@@ -20,7 +20,11 @@ enum Engine {
 }
 
 impl Pattern {
-    pub(crate) fn parse(text: &str) -> Result<Self, DefinitionError> {
+    /// Compiles a pattern.
+    ///
+    /// # Errors
+    /// A text that is no regular expression, or one that would grow too large.
+    pub fn parse(text: &str) -> Result<Self, DefinitionError> {
         let linear = regex::RegexBuilder::new(text).size_limit(SIZE_LIMIT).build();
         if let Ok(regex) = linear {
             return Ok(Self { engine: Engine::Linear(regex) });
@@ -34,7 +38,7 @@ impl Pattern {
     }
 
     /// Whether the text matches; `None` if the match was given up for taking too many steps.
-    pub(crate) fn is_match(&self, text: &str) -> Option<bool> {
+    pub fn is_match(&self, text: &str) -> Option<bool> {
         match &self.engine {
             Engine::Linear(regex) => Some(regex.is_match(text)),
             Engine::Backtracking(regex) => regex.is_match(text).ok(),

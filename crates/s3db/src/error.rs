@@ -201,9 +201,10 @@ impl From<StoreError> for Error {
             Store::Precondition | Store::Conflict => (ErrorKind::Conflict, None),
             Store::Throttled | Store::Unavailable => (ErrorKind::Unavailable, Some("try again later")),
             Store::Unknown => return Self::undecided("the request", Some(error)),
-            Store::Denied => {
-                (ErrorKind::Unavailable, Some("check the credentials and what they permit, or the permissions of the directory"))
-            }
+            Store::Denied => (
+                ErrorKind::Unavailable,
+                Some("check the credentials and what they permit, or the permissions of the directory"),
+            ),
             Store::Full => (ErrorKind::Unavailable, Some("free some space; nothing of this write was kept")),
             Store::Invalid => (ErrorKind::Invalid, None),
             Store::Unsupported => (ErrorKind::Unsupported, None),

@@ -41,6 +41,7 @@ mod events;
 mod hooks;
 mod lease;
 mod merge;
+mod query;
 mod resource;
 mod secrets;
 mod typed;
@@ -53,9 +54,11 @@ pub use error::{Error, ErrorKind, Result};
 pub use events::{Delivery, Event, EventKind, Events};
 pub use hooks::{HookPoint, HookResult};
 pub use lease::{Lease, LeaseOptions, LeaseRecord};
+pub use query::plan::Considered;
+pub use query::{OrderBy, Query};
 pub use resource::{
-    BulkFailure, BulkReport, Content, DeleteReport, ListOptions, Meta, NumberedPage, OnError, Page, Record,
-    ReindexReport, Resource, RotateReport, UpdateOptions,
+    BulkFailure, BulkReport, Content, DeleteReport, Explanation, Meta, NumberedPage, OnError, Page, Record, Records,
+    ReindexReport, Requests, Resource, RotateReport, UpdateOptions,
 };
 pub use s3db_format::FieldError;
 pub use s3db_format::error::did_you_mean;
@@ -87,7 +90,9 @@ mod tests {
             is_send(users.update("x", serde_json::Value::Null));
             is_send(users.upsert(serde_json::Value::Null));
             is_send(users.get_many(&[]));
-            is_send(users.list(&ListOptions::default()));
+            is_send(users.list(&Query::all()));
+            is_send(users.stream(&Query::all()));
+            is_send(users.count_where(&Query::all()));
             is_send(users.delete("x"));
             is_send(users.delete_many(&[]));
             is_send(users.set_content("x", "x", "x"));

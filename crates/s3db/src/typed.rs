@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::resource::{ListOptions, Meta, Page, Record, Resource};
+use crate::query::Query;
+use crate::resource::{Meta, Page, Record, Resource};
 
 /// A resource with records of type `T`, any serde type. A field `id` of `T` is the record's id.
 ///
@@ -91,10 +92,10 @@ impl<T: Serialize + DeserializeOwned> TypedResource<T> {
     ///
     /// # Errors
     /// As [`TypedResource::get`] and there.
-    pub async fn list(&self, options: &ListOptions) -> Result<Page<Stored<T>>> {
-        let page = self.resource.list(options).await?;
+    pub async fn list(&self, query: &Query) -> Result<Page<Stored<T>>> {
+        let page = self.resource.list(query).await?;
         let items = page.items.into_iter().map(typed).collect::<Result<Vec<_>>>()?;
-        Ok(Page { items, next: page.next, warnings: page.warnings })
+        Ok(Page { items, next: page.next, exact: page.exact, warnings: page.warnings })
     }
 }
 

@@ -15,7 +15,7 @@ use s3db::store::fault::{Fault, Faulty};
 use s3db::store::memory::Memory;
 use s3db::store::{Precondition, Put, Quirks, Store};
 use s3db::{
-    Behavior, Database, Delivery, ErrorKind, EventKind, HookPoint, ListOptions, OnError, Resource, ResourceDefinition,
+    Behavior, Database, Delivery, ErrorKind, EventKind, HookPoint, OnError, Query, Resource, ResourceDefinition,
     UpdateOptions,
 };
 use serde_json::{Value, json};
@@ -300,14 +300,14 @@ async fn every_row_is_found_through_its_partition_and_no_other() {
         users.insert(json!({"id": format!("u{i:02}"), "name": "Name", "country": country})).await.unwrap();
     }
     users.insert(json!({"id": "none", "name": "Name"})).await.unwrap();
-    let of = |country: &str| ListOptions::default().partition("byCountry", json!({"country": country}));
+    let of = |country: &str| Query::all().partition("byCountry", json!({"country": country}));
     let page = users.list(&of("BR")).await.unwrap();
     assert_eq!(
         (ids(&page.items), page.next, page.warnings),
         (vec!["u00", "u04", "u08", "u12", "u16", "u20", "u24", "u28"], None, vec![])
     );
-    assert_eq!(users.count_with(&of("BRA"), false).await.unwrap(), 7);
-    assert_eq!(users.count_with(&of(""), true).await.unwrap(), 7);
+    assert_eq!(users.count_where(&of("BRA")).await.unwrap(), 7);
+    assert_eq!(users.count_where(&of("").exact(true)).await.unwrap(), 7);
     users.update("u00", json!({"country": "DE"})).await.unwrap();
     users.delete("u04").await.unwrap();
     assert_eq!(ids(&users.list(&of("BR")).await.unwrap().items), ["u08", "u12", "u16", "u20", "u24", "u28"]);
@@ -316,11 +316,11 @@ async fn every_row_is_found_through_its_partition_and_no_other() {
     let rest = users.list(&of("BR").limit(9).after("u12")).await.unwrap();
     assert_eq!((ids(&rest.items), rest.next), (vec!["u16", "u20", "u24", "u28"], None));
     assert_eq!(users.list(&of("BR").after("u28")).await.unwrap().items.len(), 0);
-    let wrong = users.list(&ListOptions::default().partition("byCountry", json!({"land": "BR"}))).await.unwrap_err();
+    let wrong = users.list(&Query::all().partition("byCountry", json!({"land": "BR"}))).await.unwrap_err();
     assert!(wrong.guidance().unwrap().contains("country"));
     assert!(
         users
-            .list(&ListOptions::default().partition("byCuntry", json!({})))
+            .list(&Query::all().partition("byCuntry", json!({})))
             .await
             .unwrap_err()
             .guidance()
@@ -340,14 +340,10 @@ async fn leading_fields_of_a_partition_are_enough() {
     for (id, a, b) in [("z", "x", 1), ("y", "x", 2), ("w", "x", 1), ("v", "q", 1)] {
         r.insert(json!({"id": id, "a": a, "b": b})).await.unwrap();
     }
-    let rows = r.list(&ListOptions::default().partition("ab", json!({"a": "x"}))).await.unwrap();
+    let rows = r.list(&Query::all().partition("ab", json!({"a": "x"}))).await.unwrap();
     assert_eq!(ids(&rows.items), ["w", "y", "z"]);
     assert!(
-        r.list(&ListOptions::default().partition("ab", json!({"b": 1})))
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("'a' before")
+        r.list(&Query::all().partition("ab", json!({"b": 1}))).await.unwrap_err().to_string().contains("'a' before")
     );
 }
 
@@ -362,10 +358,10 @@ async fn a_stale_key_never_yields_a_row() {
     ] {
         memory.put(key, Put::default(), Precondition::None).await.unwrap();
     }
-    let of = |country: &str| ListOptions::default().partition("byCountry", json!({"country": country}));
+    let of = |country: &str| Query::all().partition("byCountry", json!({"country": country}));
     assert_eq!(ids(&users.list(&of("DE")).await.unwrap().items), Vec::<&str>::new());
     assert_eq!(ids(&users.list(&of("BR")).await.unwrap().items), ["x"]);
-    assert_eq!(users.count_with(&of("BR"), true).await.unwrap(), 1);
+    assert_eq!(users.count_where(&of("BR").exact(true)).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -379,7 +375,7 @@ async fn a_partition_without_a_complete_index_is_scanned_with_a_warning_until_re
     }
     let db = Database::builder("memory://").store(Arc::clone(&memory) as Arc<dyn Store>).connect().await.unwrap();
     let users = db.resource("users").await.unwrap();
-    let of = ListOptions::default().partition("byCountry", json!({"country": "BR"}));
+    let of = Query::all().partition("byCountry", json!({"country": "BR"}));
     let page = users.list(&of).await.unwrap();
     assert_eq!(page.items.len(), 5);
     assert!(page.warnings[0].contains("reindex users"));
@@ -403,7 +399,7 @@ async fn a_wrong_passphrase_is_an_error_that_names_the_field() {
     assert_eq!(error.kind(), ErrorKind::Integrity);
     assert!(error.to_string().contains("'password'"), "{error}");
     assert_eq!(wrong.update("x", json!({"name": "Eva"})).await.unwrap_err().kind(), ErrorKind::Integrity);
-    let row = &wrong.list(&ListOptions::default().fields(["name"])).await.unwrap().items[0];
+    let row = &wrong.list(&Query::all().fields(["name"])).await.unwrap().items[0];
     assert_eq!(row.attributes, *json!({"name": "Ana"}).as_object().unwrap());
     let none = open("").connect().await.unwrap().resource("users").await.unwrap();
     assert!(none.get("x").await.unwrap_err().guidance().unwrap().contains("S3DB_PASSPHRASE"));
@@ -581,13 +577,7 @@ async fn bulk_verbs_report_on_each_row() {
     let report = users.delete_many(&ids).await.unwrap();
     assert_eq!((report.deleted, report.missing), (99, vec!["nope".to_owned(), "u070".to_owned()]));
     let left = memory.snapshot().keys().filter(|k| k.contains("/index/")).count();
-    assert_eq!(
-        left,
-        users
-            .count_with(&ListOptions::default().partition("byCountry", json!({"country": "BR"})), false)
-            .await
-            .unwrap()
-    );
+    assert_eq!(left, users.count_where(&Query::all().partition("byCountry", json!({"country": "BR"}))).await.unwrap());
 }
 
 #[tokio::test]
@@ -615,7 +605,7 @@ async fn lists_page_in_the_order_of_ids() {
         users.insert(json!({"id": format!("u{i:02}"), "name": "Name"})).await.unwrap();
     }
     let mut seen = Vec::new();
-    let mut options = ListOptions::default().limit(7);
+    let mut options = Query::all().limit(7);
     loop {
         let page = users.list(&options).await.unwrap();
         seen.extend(page.items.iter().map(|r| r.id.clone()));
@@ -625,13 +615,13 @@ async fn lists_page_in_the_order_of_ids() {
         }
     }
     assert_eq!(seen, (0..25).map(|i| format!("u{i:02}")).collect::<Vec<_>>());
-    let page = users.page(2, 10, &ListOptions::default()).await.unwrap();
+    let page = users.page(2, 10, &Query::all()).await.unwrap();
     assert_eq!(
         (ids(&page.items), page.total_items, page.total_pages, page.has_more),
         (vec!["u20", "u21", "u22", "u23", "u24"], 25, 3, false)
     );
-    assert_eq!(users.list(&ListOptions::default().limit(0)).await.unwrap().items.len(), 0);
-    assert_eq!(users.list_ids(&ListOptions::default().limit(2)).await.unwrap().next.as_deref(), Some("u01"));
+    assert_eq!(users.list(&Query::all().limit(0)).await.unwrap().items.len(), 0);
+    assert_eq!(users.list_ids(&Query::all().limit(2)).await.unwrap().next.as_deref(), Some("u01"));
 }
 
 #[tokio::test]
@@ -677,8 +667,7 @@ async fn timestamps_are_kept_and_indexed_by_day() {
         (row.attributes["createdAt"].as_str(), row.attributes["updatedAt"].as_str()),
         (Some("2026-11-18T11:06:40.000Z"), Some("2026-11-19T11:06:40.000Z"))
     );
-    let day =
-        |partition: &str, field: &str, day: &str| ListOptions::default().partition(partition, json!({field: day}));
+    let day = |partition: &str, field: &str, day: &str| Query::all().partition(partition, json!({field: day}));
     assert_eq!(r.list(&day("byUpdatedDate", "updatedAt", "2026-11-19")).await.unwrap().items.len(), 1);
     assert_eq!(r.list(&day("byUpdatedDate", "updatedAt", "2026-11-18")).await.unwrap().items.len(), 0);
     assert_eq!(r.list(&day("byCreatedDate", "createdAt", "2026-11-18T23:00:00Z")).await.unwrap().items.len(), 1);
@@ -810,7 +799,7 @@ async fn check(r: &Resource, verb: &str, acknowledged: bool, what: &str) {
         _ => {}
     }
     for country in ["BR", "DE"] {
-        let listed = r.list(&ListOptions::default().partition("byCountry", json!({"country": country}))).await.unwrap();
+        let listed = r.list(&Query::all().partition("byCountry", json!({"country": country}))).await.unwrap();
         let wanted = row.as_ref().is_some_and(|r| r.attributes["country"] == country);
         assert_eq!(listed.items.len(), usize::from(wanted), "{what}: listed under {country}");
     }

@@ -21,7 +21,7 @@ use s3db::store::meter::{Counters, Counts, Meter};
 use s3db::store::{
     Capabilities, Copy, List, Object, ObjectMeta, Page, Precondition, Put, Result as StoreResult, Store,
 };
-use s3db::{Database, ListOptions, OnError, Resource, ResourceDefinition, UpdateOptions};
+use s3db::{Database, OnError, Query, Resource, ResourceDefinition, UpdateOptions};
 use serde_json::json;
 
 /// A store whose every request takes one second of a clock that stands still otherwise: the time
@@ -215,12 +215,12 @@ async fn every_operation_costs_what_the_table_says() {
     b.row("insert_many of 100, P = 1", "400, 42 rounds", at_most(200, 4), t);
 
     let t = b.start();
-    flat.list(&ListOptions::default()).await.unwrap();
+    flat.list(&Query::all()).await.unwrap();
     b.row("list of 100", "101, 11 rounds", at_most(101, 3), t);
     let t = b.start();
-    flat.list(&ListOptions::default().limit(10)).await.unwrap();
+    flat.list(&Query::all().limit(10)).await.unwrap();
     b.row("list, limit 10 of 100", "11", at_most(11, 2), t);
-    let of = ListOptions::default().partition("byS", json!({"s": "ten"}));
+    let of = Query::all().partition("byS", json!({"s": "ten"}));
     parts.list(&of).await.unwrap();
     let t = b.start();
     parts.list(&of).await.unwrap();
@@ -229,7 +229,7 @@ async fn every_operation_costs_what_the_table_says() {
     flat.count().await.unwrap();
     b.row("count of 100", "1", at_most(1, 1), t);
     let t = b.start();
-    parts.count_with(&of, false).await.unwrap();
+    parts.count_where(&of).await.unwrap();
     b.row("count of a partition", "1", at_most(1, 1), t);
 
     let ids: Vec<String> = (0..100).map(|i| format!("r{i:05}")).collect();
@@ -245,15 +245,53 @@ async fn every_operation_costs_what_the_table_says() {
     flat.count().await.unwrap();
     b.row("count of 2,500", "3", at_most(3, 3), t);
     let t = b.start();
-    flat.list_ids(&ListOptions::default()).await.unwrap();
+    flat.list_ids(&Query::all()).await.unwrap();
     b.row("list_ids of 2,500", "3", at_most(3, 3), t);
     let t = b.start();
-    flat.list(&ListOptions::default()).await.unwrap();
+    flat.list(&Query::all()).await.unwrap();
     b.row("list of 2,500", "2,503, 253 rounds", at_most(2503, 44), t);
 
+    queries(&mut b, &flat, &parts).await;
     shared(&mut b).await;
     leases(&mut b, &db).await;
     compare(&b.table);
+}
+
+async fn queries(b: &mut Bench, flat: &Resource, parts: &Resource) {
+    let t = b.start();
+    let mut rows = flat.stream(&Query::all()).await.unwrap();
+    rows.next().await.unwrap().unwrap();
+    assert!(t.1.elapsed().as_secs() <= 2, "the first of 2,500 rows is there after two rounds");
+    drop(rows);
+
+    fill(parts, 100).await;
+    let ten = || Query::filter(json!({"s": "ten"}));
+    let t = b.start();
+    assert_eq!(parts.list(&ten()).await.unwrap().items.len(), 10);
+    b.row("query that fixes a partition's fields, 10 rows", "all rows are read, N + N/1000", at_most(11, 2), t);
+    let t = b.start();
+    assert_eq!(parts.list(&ten().limit(3)).await.unwrap().items.len(), 3);
+    b.row("the same, limit 3", "all rows", at_most(4, 2), t);
+    let t = b.start();
+    assert_eq!(parts.count_where(&ten()).await.unwrap(), 10);
+    b.row("the same, count", "all rows", at_most(1, 1), t);
+    let t = b.start();
+    assert_eq!(parts.list(&ten().fields(["id", "s"])).await.unwrap().items.len(), 10);
+    b.row("the same, only fields of the partition", "all rows", at_most(1, 1), t);
+    let t = b.start();
+    let ids = json!({"id": {"$in": ["r00001", "r00002", "r00003"]}, "s": "other"});
+    assert_eq!(parts.list(&Query::filter(ids)).await.unwrap().items.len(), 3);
+    b.row("query by 3 ids and a field", "all rows", at_most(3, 1), t);
+    let t = b.start();
+    let one = Query::filter(json!({"n": null, "s": {"$ne": "ten"}})).limit(1);
+    assert_eq!(parts.list(&one).await.unwrap().items.len(), 1);
+    b.row("query of other fields, limit 1, found at the second row", "all rows", at_most(4, 3), t);
+
+    flat.delete_many(&flat.list_ids(&Query::all()).await.unwrap().items).await.unwrap();
+    fill(flat, 8000).await;
+    let t = b.start();
+    assert_eq!(flat.list(&Query::filter(json!({"s": "ten"}))).await.unwrap().items.len(), 800);
+    b.row("query scan of 8,000", "8,880", at_most(8008, 135), t);
 }
 
 /// A database that s3db.js works on too: insert 2 + P, a moved update 3 + 3q, delete 4.

@@ -10,7 +10,7 @@
 
 use s3_server::{Behaviour, Conditions, HttpFault, Server};
 use s3db::store::{Precondition, Put, Store};
-use s3db::{Database, ErrorKind, ListOptions, OnError, ResourceDefinition};
+use s3db::{Database, ErrorKind, OnError, Query, ResourceDefinition};
 use serde_json::json;
 
 async fn server(behaviour: Behaviour) -> Server {
@@ -37,7 +37,7 @@ async fn a_database_in_a_bucket_does_what_one_in_a_directory_does() {
     assert_eq!(report.inserted.len(), 30);
     assert_eq!(users.insert(json!({"id": "u01", "name": "x"})).await.unwrap_err().kind(), ErrorKind::AlreadyExists);
     users.update("u00", json!({"country": "PT"})).await.unwrap();
-    let brazil = ListOptions::default().partition("byCountry", json!({"country": "BR"}));
+    let brazil = Query::all().partition("byCountry", json!({"country": "BR"}));
     assert_eq!(users.list(&brazil).await.unwrap().items.len(), 9);
     users.set_content("u02", "picture", "image/png").await.unwrap();
     assert_eq!(users.content("u02").await.unwrap().unwrap().body, "picture");
@@ -99,7 +99,7 @@ async fn listings_by_names_are_put_in_the_order_of_bytes() {
         wanted.sort_unstable();
         for limit in [1, 2, 3, 100] {
             let mut found: Vec<String> = Vec::new();
-            let mut options = ListOptions::default().limit(limit);
+            let mut options = Query::all().limit(limit);
             loop {
                 let page = users.list_ids(&options).await.unwrap();
                 found.extend(page.items);
@@ -162,7 +162,7 @@ async fn answers_that_are_lost_are_found_out_and_outages_are_errors() {
     }
     server.faults().all(Some(slow));
     for error in [
-        users.list(&ListOptions::default()).await.unwrap_err(),
+        users.list(&Query::all()).await.unwrap_err(),
         users.get("u0").await.unwrap_err(),
         users.insert(json!({"id": "late", "name": "x", "country": "BR"})).await.unwrap_err(),
     ] {
@@ -170,7 +170,7 @@ async fn answers_that_are_lost_are_found_out_and_outages_are_errors() {
         assert!(error.is_retryable(), "nothing was written: {error}");
     }
     server.faults().heal();
-    assert_eq!(users.list(&ListOptions::default()).await.unwrap().items.len(), 5);
+    assert_eq!(users.list(&Query::all()).await.unwrap().items.len(), 5);
     assert!(!users.exists("late").await.unwrap());
 }
 

@@ -19,7 +19,7 @@ use s3db::store::fault::{Fault, Faulty};
 use s3db::store::memory::Memory;
 use s3db::store::{Quirks, Store};
 use s3db::{
-    Database, ErrorKind, FindingKind, ListOptions, Resource, ResourceDefinition, Result, SeededEntropy, UpdateOptions,
+    Database, ErrorKind, FindingKind, Query, Resource, ResourceDefinition, Result, SeededEntropy, UpdateOptions,
 };
 use serde_json::{Value, json};
 
@@ -106,7 +106,7 @@ type Row = (String, String, Option<String>);
 /// Every row with its two values, and what the partitions list, each as a set.
 async fn views(db: &Database) -> (BTreeSet<Row>, BTreeSet<Row>, BTreeSet<Row>) {
     let r = r(db).await.unwrap();
-    let rows = r.list(&ListOptions::default()).await.unwrap().items;
+    let rows = r.list(&Query::all()).await.unwrap().items;
     let shown = |row: &s3db::Record| {
         let owner = row.attributes.get("o").and_then(|o| o.get("n")).and_then(Value::as_str);
         (row.id.clone(), row.attributes["s"].as_str().unwrap().to_owned(), owner.map(str::to_owned))
@@ -114,11 +114,11 @@ async fn views(db: &Database) -> (BTreeSet<Row>, BTreeSet<Row>, BTreeSet<Row>) {
     let all: BTreeSet<Row> = rows.iter().map(shown).collect();
     let (mut by_s, mut by_owner) = (BTreeSet::new(), BTreeSet::new());
     for s in ["x", "y", "z"] {
-        let page = r.list(&ListOptions::default().partition("byS", json!({"s": s}))).await.unwrap();
+        let page = r.list(&Query::all().partition("byS", json!({"s": s}))).await.unwrap();
         by_s.extend(page.items.iter().map(shown));
     }
     for n in ["a", "b", "c", "q", "z"] {
-        let page = r.list(&ListOptions::default().partition("byOwner", json!({"o.n": n}))).await.unwrap();
+        let page = r.list(&Query::all().partition("byOwner", json!({"o.n": n}))).await.unwrap();
         by_owner.extend(page.items.iter().map(shown));
     }
     let owned = all.iter().filter(|row| row.2.is_some()).cloned().collect();

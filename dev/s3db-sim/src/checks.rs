@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use s3db::{Database, ListOptions, Record};
+use s3db::{Database, Query, Record};
 use serde_json::json;
 
 use crate::history::{Answer, Call, Op, Value};
@@ -57,7 +57,7 @@ pub(crate) async fn at_rest(
 }
 
 async fn all(db: &Database) -> s3db::Result<BTreeMap<String, Value>> {
-    let rows = db.resource(RESOURCE).await?.list(&ListOptions::default()).await?.items;
+    let rows = db.resource(RESOURCE).await?.list(&Query::all()).await?.items;
     Ok(values(&rows))
 }
 
@@ -70,7 +70,7 @@ async fn partitions(db: &Database, stored: &BTreeMap<String, Value>, broken: &mu
     let Ok(resource) = db.resource(RESOURCE).await else { return broken.push("the resource is gone".to_owned()) };
     let (mut by_status, mut by_number) = (BTreeMap::new(), BTreeMap::new());
     for s in 0..STATUSES {
-        let options = ListOptions::default().partition("byStatus", json!({ "s": format!("s{s}") }));
+        let options = Query::all().partition("byStatus", json!({ "s": format!("s{s}") }));
         match resource.list(&options).await {
             Ok(page) if page.warnings.is_empty() => by_status.extend(values(&page.items)),
             other => broken.push(format!("the partition of status {s} is not answered: {other:?}")),
@@ -78,7 +78,7 @@ async fn partitions(db: &Database, stored: &BTreeMap<String, Value>, broken: &mu
     }
     let numbers: BTreeSet<u64> = stored.values().map(|v| v.n).collect();
     for n in numbers {
-        match resource.list(&ListOptions::default().partition("byNumber", json!({ "n": n }))).await {
+        match resource.list(&Query::all().partition("byNumber", json!({ "n": n }))).await {
             Ok(page) => by_number.extend(values(&page.items)),
             Err(error) => broken.push(format!("the partition of number {n} is not answered: {error}")),
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use s3db::store::clock::Clock;
-use s3db::{Database, Error, ErrorKind, ListOptions, Record, Resource, ResourceDefinition, UpdateOptions};
+use s3db::{Database, Error, ErrorKind, Query, Record, Resource, ResourceDefinition, UpdateOptions};
 use serde_json::{Value as Json, json};
 
 use crate::history::{Answer, Call, Op, Value};
@@ -183,8 +183,8 @@ impl Caller {
     async fn list(&mut self, resource: &Resource, status: Option<u64>) {
         let from = self.clock.monotonic();
         let options = match status {
-            Some(s) => ListOptions::default().partition("byStatus", json!({ "s": format!("s{s}") })),
-            None => ListOptions::default(),
+            Some(s) => Query::all().partition("byStatus", json!({ "s": format!("s{s}") })),
+            None => Query::all(),
         };
         let page = match resource.list(&options).await {
             Ok(page) => page,

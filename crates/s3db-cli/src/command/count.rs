@@ -12,7 +12,7 @@ pub(super) async fn run(context: &mut Context, resource: &str, rows: &Rows, exac
     let printer = context.printer()?;
     let options = partition_options(rows)?;
     let resource = context.connect(Missing::Refuse).await?.resource(resource).await?;
-    let count = resource.count_with(&options, exact).await?;
+    let count = resource.count_where(&options.exact(exact)).await?;
     match printer.format {
         Format::Json | Format::Jsonl if printer.explicit => printer.one(&json!({ "count": count }))?,
         _ => printer.line(&count.to_string())?,

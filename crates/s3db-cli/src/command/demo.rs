@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use s3db::{Database, ListOptions, OnError, Record, Resource, ResourceDefinition, UpdateOptions};
+use s3db::{Database, OnError, Query, Record, Resource, ResourceDefinition, UpdateOptions};
 use serde_json::{Value, json};
 
 use crate::context::Context;
@@ -87,7 +87,7 @@ async fn records(stage: &Stage, users: &Resource) -> Result<(), Failure> {
     if let Some(failure) = report.failed.into_iter().next() {
         return Err(failure.error.into());
     }
-    stage.rows(&users.list(&ListOptions::default()).await?.items)?;
+    stage.rows(&users.list(&Query::all()).await?.items)?;
     stage.printer.line("  The passwords are encrypted at rest: AES-256-GCM under a key derived from the passphrase.")
 }
 
@@ -96,7 +96,7 @@ async fn partition(stage: &Stage, users: &Resource) -> Result<(), Failure> {
         "3. One country's users, without reading the others",
         "s3db list users --partition byCountry --values '{\"country\": \"BR\"}' --fields name,country",
     )?;
-    let options = ListOptions::default().partition("byCountry", json!({"country": "BR"})).fields(["name", "country"]);
+    let options = Query::all().partition("byCountry", json!({"country": "BR"})).fields(["name", "country"]);
     stage.rows(&users.list(&options).await?.items)
 }
 

@@ -1,6 +1,6 @@
 //! `s3db export`
 
-use s3db::ListOptions;
+use s3db::Query;
 use serde_json::Value;
 
 use crate::args::Format;
@@ -21,7 +21,7 @@ pub(super) async fn run(context: &mut Context, resource: &str, with_secrets: boo
     let piped = !std::io::IsTerminal::is_terminal(&std::io::stdout());
     let progress = Progress::start("records", context.quiet() || !piped);
     let mut rows = printer.rows();
-    let mut options = ListOptions::default().limit(PAGE).omit_secrets(!with_secrets);
+    let mut options = Query::all().limit(PAGE).omit_secrets(!with_secrets);
     let mut done = 0;
     loop {
         let page = resource.list(&options).await?;

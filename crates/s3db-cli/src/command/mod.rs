@@ -18,7 +18,7 @@ mod secrets;
 mod status;
 mod update;
 
-use s3db::ListOptions;
+use s3db::Query;
 use serde_json::Value;
 
 use crate::args::{Command, Rows};
@@ -56,10 +56,10 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<u8, F
 }
 
 /// The partition that `--partition` and `--values` name.
-fn partition_options(rows: &Rows) -> Result<ListOptions, Failure> {
-    let (Some(name), Some(values)) = (&rows.partition, &rows.values) else { return Ok(ListOptions::default()) };
+fn partition_options(rows: &Rows) -> Result<Query, Failure> {
+    let (Some(name), Some(values)) = (&rows.partition, &rows.values) else { return Ok(Query::all()) };
     match input::json(values, "--values")? {
-        values @ Value::Object(_) => Ok(ListOptions::default().partition(name.clone(), values)),
+        values @ Value::Object(_) => Ok(Query::all().partition(name.clone(), values)),
         _ => Err(Failure::input(
             "--values is no JSON object",
             "write the partition's fields, as in '{\"country\": \"BR\"}'",

@@ -66,7 +66,7 @@ impl Database {
             let chosen: Vec<String> =
                 page.entries.into_iter().map(|e| e.key).filter(|key| is_copied(key, options)).collect();
             let copies = stream::iter(chosen).map(|key| async move { copy_one(&*from.store, &*to.store, &key).await });
-            let sizes: Vec<u64> = copies.buffer_unordered(from.parallelism).try_collect().await?;
+            let sizes: Vec<u64> = copies.buffer_unordered(from.parallel()).try_collect().await?;
             report.objects += sizes.len() as u64;
             report.bytes += sizes.iter().sum::<u64>();
             progress(report.objects);

@@ -8,6 +8,7 @@ mod open;
 mod reading;
 mod sharing;
 mod status;
+mod throttle;
 mod versions;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use open::DatabaseBuilder;
 pub use status::Status;
 
 use cache::CatalogCache;
+use throttle::Throttle;
 
 /// A connected database. Cheap to clone; all clones share caches, hooks and events.
 #[derive(Debug, Clone)]
@@ -49,7 +51,7 @@ pub(crate) struct Inner {
     pub(crate) hooks: Hooks,
     pub(crate) events: Sender,
     pub(crate) markers: Markers,
-    pub(crate) parallelism: usize,
+    pub(crate) throttle: Throttle,
     pub(crate) keeper: &'static dyn Keeper,
     catalog: CatalogCache,
 }
@@ -162,6 +164,11 @@ impl Inner {
 
     pub(crate) fn attempts(&self) -> Attempts<'_> {
         Attempts { clock: &*self.clock, begun: self.clock.monotonic(), next: 0 }
+    }
+
+    /// Requests that may be under way at once: fewer while the store refuses for now.
+    pub(crate) fn parallel(&self) -> usize {
+        self.throttle.bound()
     }
 
     /// Whether s3db.js's references are kept.

@@ -9,6 +9,7 @@ use s3db_store::local::{Local, LocalOptions};
 use s3db_store::memory::Memory;
 
 use super::cache::CatalogCache;
+use super::throttle::Throttle;
 use super::{Database, Inner, dump};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::{Error, ErrorKind, Result};
@@ -130,7 +131,7 @@ impl DatabaseBuilder {
             events: Sender::new(),
             markers: Default::default(),
             keeper: if self.shared { &ReferenceKeeper } else { &IndexKeeper },
-            parallelism: self.parallelism.or(parallelism).unwrap_or(PARALLELISM),
+            throttle: Throttle::new(self.parallelism.or(parallelism).unwrap_or(PARALLELISM)),
             catalog: CatalogCache::default(),
         };
         inner.fresh_catalog().await?;

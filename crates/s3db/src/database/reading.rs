@@ -65,8 +65,16 @@ impl Inner {
         let mut last = None;
         for attempt in self.attempts() {
             match request().await {
-                Err(error) if error.is_transient() => last = Some(error),
-                other => return other,
+                Err(error) if error.is_transient() => {
+                    if error.kind == ErrorKind::Throttled {
+                        self.throttle.refused(self.clock.monotonic());
+                    }
+                    last = Some(error);
+                }
+                other => {
+                    self.throttle.answered();
+                    return other;
+                }
             }
             self.back_off(attempt).await;
         }

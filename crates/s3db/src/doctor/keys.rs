@@ -79,7 +79,7 @@ impl Doctor<'_> {
         if age < self.inner.keeper.left_over_after_ms() {
             return Ok(());
         }
-        let id = self.inner.keeper.id_in(partition, resource.name(), &key.key).unwrap_or_default();
+        let id = self.inner.keeper.entry_in(partition, resource.name(), &key.key).map(|e| e.id).unwrap_or_default();
         if id.is_empty() && self.inner.is_shared() {
             // No reference: s3db.js leaves such objects alone, and so do we.
             return Ok(());

@@ -39,7 +39,7 @@ impl Doctor<'_> {
         let mut expected = Expected::default();
         let mut ids = Ids::new(resource, Source::Records, None);
         loop {
-            let batch = ids.next_batch(usize::MAX).await?;
+            let batch = ids.next_ids(usize::MAX).await?;
             if batch.is_empty() {
                 return Ok(expected);
             }
@@ -47,7 +47,7 @@ impl Doctor<'_> {
                 let found = resource.load_any(&id).await;
                 (id, found)
             });
-            let mut reads = reads.buffer_unordered(self.inner.parallelism);
+            let mut reads = reads.buffer_unordered(self.inner.parallel());
             while let Some((id, found)) = reads.next().await {
                 findings.checked.records += 1;
                 match found {

@@ -71,7 +71,7 @@ impl Resource {
                 Some((index, id, result))
             }
         });
-        let mut results = std::pin::pin!(inserts.buffered(self.inner.parallelism));
+        let mut results = std::pin::pin!(inserts.buffered(self.inner.parallel()));
         while let Some(result) = results.next().await {
             match result {
                 None => report.not_begun += 1,

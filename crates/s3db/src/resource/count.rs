@@ -1,8 +1,8 @@
 //! Counting records.
 
-use super::list::{Ids, Source};
-use super::{ListOptions, Resource};
+use super::Resource;
 use crate::error::Result;
+use crate::query::Query;
 
 impl Resource {
     /// Counts all records, exactly. Costs max(1, ⌈N/1000⌉) requests.
@@ -10,31 +10,24 @@ impl Resource {
     /// # Errors
     /// The store cannot be read.
     pub async fn count(&self) -> Result<usize> {
-        self.count_with(&ListOptions::default(), false).await
+        self.count_where(&Query::all()).await
     }
 
-    /// Counts the records of a partition.
+    /// Counts the records that a query asks for; its limit, offset and order say nothing here.
     ///
-    /// From its index alone, which may include a move in flight or one that a crash left, at a LIST
-    /// per thousand keys; with `exact` the rows are read too.
+    /// Those of a partition are counted from its index alone, at a LIST per thousand keys, which may
+    /// include a move in flight or one that a crash left; an exact query, and any other filter, reads
+    /// the rows.
     ///
     /// # Errors
     /// As [`Resource::list`].
-    pub async fn count_with(&self, options: &ListOptions, exact: bool) -> Result<usize> {
-        let options = ListOptions { limit: None, after: None, ..options.clone() };
-        let (source, _) = self.source(&options).await?;
-        let scanned = matches!(source, Source::Scan(..));
-        if scanned || exact && options.partition.is_some() {
-            let fields = Some(Vec::new());
-            return Ok(self.list(&ListOptions { fields, ..options }).await?.items.len());
-        }
-        let mut ids = Ids::new(self, source, None);
+    pub async fn count_where(&self, query: &Query) -> Result<usize> {
+        let all = Query { limit: None, offset: 0, after: None, order_by: Vec::new(), ..query.clone() };
+        let mut records = self.stream(&Query { fields: Some(Vec::new()), ..all }).await?;
         let mut count = 0;
-        loop {
-            match ids.next_batch(usize::MAX).await?.len() {
-                0 => return Ok(count),
-                found => count += found,
-            }
+        while records.next().await?.is_some() {
+            count += 1;
         }
+        Ok(count)
     }
 }

@@ -94,7 +94,7 @@ impl Resource {
                 let row = self.load(&id).await?;
                 Ok::<_, Error>((id, row))
             });
-            let found: Vec<_> = reads.buffered(self.inner.parallelism).try_collect().await?;
+            let found: Vec<_> = reads.buffered(self.inner.parallel()).try_collect().await?;
             let (mut record_keys, mut index_keys, mut gone) = (Vec::new(), Vec::new(), Vec::new());
             for (id, row) in found {
                 let Some((_, mut decoded)) = row else {
@@ -130,7 +130,7 @@ impl Resource {
                 Err(error) => Err(error),
             }
         });
-        let missing: Vec<Option<String>> = deletes.buffered(self.inner.parallelism).try_collect().await?;
+        let missing: Vec<Option<String>> = deletes.buffered(self.inner.parallel()).try_collect().await?;
         let deleted = missing.iter().filter(|m| m.is_none()).count();
         Ok(DeleteReport { deleted, missing: missing.into_iter().flatten().collect() })
     }

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 use super::Resource;
 use super::delete::Gone;
+use super::ids::Entry;
 use super::keeper::{Keeper, Landed, Placed, Plan, Stage};
 use crate::database::Inner;
 use crate::error::{Error, Result};
@@ -140,8 +141,8 @@ impl Keeper for IndexKeeper {
         partition.index_prefix(resource, values)
     }
 
-    fn id_in(&self, partition: &Partition, resource: &str, key: &str) -> Option<String> {
-        partition.parse_index_key(resource, key).map(|entry| entry.id)
+    fn entry_in(&self, partition: &Partition, resource: &str, key: &str) -> Option<Entry> {
+        partition.parse_index_key(resource, key).map(|entry| Entry { id: entry.id, values: entry.values })
     }
 
     fn key_behind(&self, partition: &Partition, resource: &str, values: &[String], id: &str) -> String {
@@ -177,7 +178,7 @@ impl Inner {
     /// Puts keys side by side. Repeating a request is harmless.
     pub(crate) async fn put_keys(&self, keys: &[String]) -> Result<()> {
         let puts = stream::iter(keys.to_vec()).map(|key| async move { self.put_plain(&key, Put::default()).await });
-        puts.buffer_unordered(self.parallelism).try_collect::<Vec<()>>().await?;
+        puts.buffer_unordered(self.parallel()).try_collect::<Vec<()>>().await?;
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::Resource;
 use super::delete::Gone;
+use super::ids::Entry;
 use crate::error::Result;
 
 /// A record in the view of its partitions.
@@ -87,8 +88,8 @@ pub(crate) trait Keeper: Send + Sync + Debug {
     /// The prefix of the keys under leading values.
     fn prefix(&self, partition: &Partition, resource: &str, values: &[String]) -> String;
 
-    /// The id in a key.
-    fn id_in(&self, partition: &Partition, resource: &str, key: &str) -> Option<String>;
+    /// What a key says.
+    fn entry_in(&self, partition: &Partition, resource: &str, key: &str) -> Option<Entry>;
 
     /// A key behind all those of an id, under all values.
     fn key_behind(&self, partition: &Partition, resource: &str, values: &[String], id: &str) -> String;

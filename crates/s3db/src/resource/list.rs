@@ -1,84 +1,32 @@
-//! Listing records, whole or by partition.
+//! Listing records: whole, by partition, by filter, in any order.
 //!
-//! Requests for K rows: a LIST per thousand keys, and K GETs side by side. A partition whose index
-//! is not known to be complete is answered by reading all rows, with a warning: answers are always
-//! right.
+//! Requests for K rows: a LIST per thousand keys that are looked at, and a GET per row that is read,
+//! side by side. A partition whose index is not known to be complete is answered by reading all rows,
+//! with a warning: answers are always right.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use s3db_format::catalog;
-use s3db_format::keys;
-use s3db_format::partition::Partition;
-use s3db_store::List;
+use futures::{Stream, stream};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
-use super::get::Selection;
+use super::rows::{Reading, Row, Rows};
+use super::sorted::Sorted;
 use super::{Record, Resource};
 use crate::error::{Error, ErrorKind, Result};
+use crate::query::order::{Order, Position, cursor};
+use crate::query::plan::Plan;
+use crate::query::{OrderBy, Query};
 
-/// What to list.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ListOptions {
-    /// At most this many rows; `None` is all.
-    pub limit: Option<usize>,
-    /// Only rows behind this id: the `next` of the page before.
-    pub after: Option<String>,
-    /// Only rows with these values of a partition's leading fields.
-    pub partition: Option<(String, Map<String, Value>)>,
-    /// Only these fields, as dotted paths; `None` is all.
-    pub fields: Option<Vec<String>>,
-    /// Leave secrets out; then no passphrase is needed.
-    pub omit_secrets: bool,
-}
-
-impl ListOptions {
-    /// At most this many rows.
-    #[must_use]
-    pub fn limit(mut self, rows: usize) -> Self {
-        self.limit = Some(rows);
-        self
-    }
-
-    /// Only rows behind this id.
-    #[must_use]
-    pub fn after(mut self, cursor: impl Into<String>) -> Self {
-        self.after = Some(cursor.into());
-        self
-    }
-
-    /// Only rows with these values of a partition.
-    #[must_use]
-    pub fn partition(mut self, name: impl Into<String>, values: Value) -> Self {
-        let values = values.as_object().cloned().unwrap_or_default();
-        self.partition = Some((name.into(), values));
-        self
-    }
-
-    /// Leaves secrets out.
-    #[must_use]
-    pub fn omit_secrets(mut self, omit: bool) -> Self {
-        self.omit_secrets = omit;
-        self
-    }
-
-    /// Only these fields.
-    #[must_use]
-    pub fn fields(mut self, fields: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.fields = Some(fields.into_iter().map(Into::into).collect());
-        self
-    }
-}
-
-/// Rows in the order of their ids.
+/// Rows in the order that was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T = Record> {
     /// The rows.
     pub items: Vec<T>,
     /// The cursor of the next page; `None` if this is the last.
     pub next: Option<String>,
+    /// Whether every row was looked at. `false` where the keys of a partition answered alone: they may
+    /// include a row that is moving, or one that a crash left; [`Query::exact`] reads the rows.
+    pub exact: bool,
     /// What the caller should know, such as a partition that had to be scanned.
     pub warnings: Vec<String>,
 }
@@ -101,313 +49,197 @@ pub struct NumberedPage<T = Record> {
     pub has_more: bool,
 }
 
-/// Where ids come from.
-pub(crate) enum Source {
-    /// All records.
-    Records,
-    /// The index of a partition under these leading values.
-    Index(Partition, Vec<String>),
-    /// All records, filtered by a partition's leading values.
-    Scan(Partition, Vec<String>),
+/// The rows of a query, one after another: the first are there before the last are read, and no more
+/// are held than are read side by side. An order other than by id holds the sort values of all rows,
+/// or the first rows where there is a limit.
+pub struct Records {
+    rows: Source,
+    order_by: Vec<OrderBy>,
+    last: Option<Position>,
+    exact: bool,
+    warnings: Vec<String>,
 }
 
-/// Ids page by page, in order and without doubles.
-pub(crate) struct Ids<'a> {
-    resource: &'a Resource,
-    source: Source,
-    prefix: String,
-    after: Option<String>,
-    token: Option<String>,
-    sorted: Option<std::vec::IntoIter<String>>,
-    last: Option<String>,
-    done: bool,
+enum Source {
+    Direct(Box<Rows>),
+    Sorted(Sorted),
 }
 
 impl Resource {
-    /// Lists records in the order of their ids (by bytes).
+    /// The records that a query asks for, one page of them.
     ///
-    /// Costs max(1, ⌈scanned/1000⌉) + K requests in 1 + ⌈K/64⌉ rounds.
+    /// Costs max(1, ⌈scanned/1000⌉) + K requests in 1 + ⌈K/64⌉ rounds for K rows; a filter that no
+    /// partition answers reads every row.
     ///
     /// # Errors
-    /// `Invalid` for a partition or field that is not there; an error on one row is an error of the
-    /// list, never a row left out.
-    pub async fn list(&self, options: &ListOptions) -> Result<Page> {
-        let (source, warnings) = self.source(options).await?;
-        let mut ids = Ids::new(self, source, options.after.clone());
-        let limit = options.limit.unwrap_or(usize::MAX);
+    /// `Invalid` for a filter, partition, field, order or cursor that cannot be; an error on one row
+    /// is an error of the list, never a row left out.
+    pub async fn list(&self, query: &Query) -> Result<Page> {
+        let mut records = self.stream(query).await?;
         let mut items = Vec::new();
-        let mut known = VecDeque::new();
-        while items.len() < limit {
-            let wanted = limit - items.len();
-            if known.is_empty() {
-                // One id more than is wanted says whether there is a next page, without reading it.
-                known.extend(ids.next_batch(wanted.saturating_add(1)).await?);
-            }
-            if known.is_empty() {
-                break;
-            }
-            let batch: Vec<String> = known.drain(..wanted.min(known.len())).collect();
-            let rows = stream::iter(batch).map(|id| {
-                let ids = &ids;
-                async move { self.row(&id, ids, options).await }
-            });
-            let rows: Vec<Option<Record>> = rows.buffered(self.inner.parallelism).try_collect().await?;
-            items.extend(rows.into_iter().flatten());
+        while let Some(record) = records.next().await? {
+            items.push(record);
         }
-        let more = !known.is_empty() || ids.has_more();
-        let next = items.last().filter(|_| more).map(|r| r.id.clone());
-        Ok(Page { items, next, warnings })
+        let next = records.cursor().filter(|_| !items.is_empty());
+        Ok(Page { items, next, exact: records.exact, warnings: records.warnings })
     }
 
-    /// Lists ids. Those of a partition come from its index alone and may include a move in flight;
-    /// those of the whole resource are exact. Costs a LIST per thousand keys.
+    /// Every record that a filter takes, in the order of their ids. For more of it, or all of it
+    /// bit by bit, see [`Resource::list`] and [`Resource::stream`].
     ///
     /// # Errors
     /// As [`Resource::list`].
-    pub async fn list_ids(&self, options: &ListOptions) -> Result<Page<String>> {
-        let (source, warnings) = self.source(options).await?;
-        if matches!(source, Source::Scan(..)) {
-            let rows = self.list(options).await?;
-            return Ok(Page { items: rows.items.into_iter().map(|r| r.id).collect(), next: rows.next, warnings });
-        }
-        let mut ids = Ids::new(self, source, options.after.clone());
-        let limit = options.limit.unwrap_or(usize::MAX);
-        let mut items = Vec::new();
-        while items.len() <= limit {
-            let batch = ids.next_batch((limit - items.len()).saturating_add(1)).await?;
-            if batch.is_empty() {
-                break;
+    pub async fn query(&self, filter: serde_json::Value) -> Result<Vec<Record>> {
+        Ok(self.list(&Query::filter(filter)).await?.items)
+    }
+
+    /// The records that a query asks for, one after another.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> s3db::Result<()> {
+    /// # use s3db::{Database, Query, ResourceDefinition};
+    /// # let db = Database::connect("memory://streams").await?;
+    /// # let users = db.create_resource(ResourceDefinition::new("users").attribute("name", "string")).await?;
+    /// # users.insert(serde_json::json!({"name": "Ana"})).await?;
+    /// let mut rows = users.stream(&Query::all()).await?;
+    /// while let Some(user) = rows.next().await? {
+    ///     println!("{}", user.attributes["name"]);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Resource::list`]; those of a row come when its turn comes.
+    pub async fn stream(&self, query: &Query) -> Result<Records> {
+        let plan = Plan::of(&self.inner, &self.name, query).await?;
+        let warnings = plan.warnings.clone();
+        let sorted = matches!(plan.order, Order::Fields(_));
+        let reading = Arc::new(Reading::new(self, plan, query));
+        let rows = if sorted {
+            Source::Sorted(Sorted::collect(Arc::clone(&reading), query).await?)
+        } else {
+            Source::Direct(Box::new(self.direct(Arc::clone(&reading), query).await?))
+        };
+        Ok(Records { rows, order_by: query.order_by.clone(), last: None, exact: reading.is_exact(), warnings })
+    }
+
+    async fn direct(&self, reading: Arc<Reading>, query: &Query) -> Result<Rows> {
+        let after = reading.plan.after.as_ref().map(|position| position.id.clone());
+        let limit = query.limit.unwrap_or(usize::MAX);
+        if query.offset > 0 && limit > 0 && !reading.every_entry_is_a_row() {
+            let mut rows = Rows::new(reading, after, limit.saturating_add(query.offset)).await?;
+            for _ in 0..query.offset {
+                rows.next().await?;
             }
-            items.extend(batch);
+            return Ok(rows);
         }
-        let more = items.len() > limit;
-        items.truncate(limit);
-        Ok(Page { next: items.last().filter(|_| more).cloned(), items, warnings })
+        let mut rows = Rows::new(reading, after, limit).await?;
+        rows.skip_entries(query.offset).await?;
+        Ok(rows)
+    }
+
+    /// Lists ids. Those of a partition come from its index alone and may include a move in flight,
+    /// unless the query is exact; those of the whole resource always are. Costs a LIST per thousand
+    /// keys.
+    ///
+    /// # Errors
+    /// As [`Resource::list`].
+    pub async fn list_ids(&self, query: &Query) -> Result<Page<String>> {
+        let page = self.list(&Query { fields: Some(Vec::new()), ..query.clone() }).await?;
+        let items = page.items.into_iter().map(|record| record.id).collect();
+        Ok(Page { items, next: page.next, exact: page.exact, warnings: page.warnings })
     }
 
     /// A page by number with the count of all rows. Costs the count and the ids before the page.
     ///
     /// # Errors
     /// `Invalid` for a page of no rows; otherwise as [`Resource::list`].
-    pub async fn page(&self, number: usize, size: usize, options: &ListOptions) -> Result<NumberedPage> {
+    pub async fn page(&self, number: usize, size: usize, query: &Query) -> Result<NumberedPage> {
         if size == 0 {
             return Err(Error::new(ErrorKind::Invalid, "a page has at least one row").guide("give a size of 1 or more"));
         }
-        let all = ListOptions { limit: None, after: None, ..options.clone() };
-        let ids = self.list_ids(&all).await?.items;
-        let start = number.saturating_mul(size).min(ids.len());
-        let end = start.saturating_add(size).min(ids.len());
-        let after = start.checked_sub(1).and_then(|at| ids.get(at)).cloned();
-        let items = match end - start {
-            0 => Vec::new(),
-            rows => self.list(&ListOptions { limit: Some(rows), after, ..options.clone() }).await?.items,
+        let all = Query { limit: None, after: None, offset: 0, ..query.clone() };
+        let start = number.saturating_mul(size);
+        let (items, total_items) = match query.order_by.is_empty() {
+            true => self.page_by_id(start, size, &all).await?,
+            false => self.page_by_rows(start, size, &all).await?,
         };
         Ok(NumberedPage {
             items,
-            total_items: ids.len(),
+            total_items,
             page: number,
             page_size: size,
-            total_pages: ids.len().div_ceil(size),
-            has_more: end < ids.len(),
+            total_pages: total_items.div_ceil(size),
+            has_more: start.saturating_add(size) < total_items,
         })
     }
 
-    /// Where the ids of a list come from, with a warning where a partition must be scanned.
-    pub(super) async fn source(&self, options: &ListOptions) -> Result<(Source, Vec<String>)> {
-        let resource = self.inner.resource(&self.name).await?;
-        for field in options.fields.iter().flatten() {
-            check_field(&resource, field)?;
+    async fn page_by_id(&self, start: usize, size: usize, all: &Query) -> Result<(Vec<Record>, usize)> {
+        let ids = self.list_ids(all).await?.items;
+        if start >= ids.len() {
+            return Ok((Vec::new(), ids.len()));
         }
-        let Some((name, values)) = &options.partition else { return Ok((Source::Records, Vec::new())) };
-        let partition = resource.partition(name).ok_or_else(|| unknown_partition(&resource, name))?;
-        let values = partition.given_values(values).map_err(|field| wrong_field(partition, &field))?;
-        if self.inner.is_indexed(&resource, partition).await? {
-            return Ok((Source::Index(partition.clone(), values), Vec::new()));
-        }
-        let warning = format!(
-            "partition '{name}' has no complete index, so all rows are read; build it with `s3db resource reindex {}`",
-            self.name
-        );
-        tracing::warn!("{warning}");
-        Ok((Source::Scan(partition.clone(), values), vec![warning]))
+        let after = start.checked_sub(1).and_then(|at| ids.get(at)).cloned();
+        let wanted = Query { limit: Some(size.min(ids.len() - start)), after, ..all.clone() };
+        Ok((self.list(&wanted).await?.items, ids.len()))
     }
 
-    /// Reads a row and compares it with the partition: a stale key never yields a row.
-    async fn row(&self, id: &str, ids: &Ids<'_>, options: &ListOptions) -> Result<Option<Record>> {
-        let selection = Selection { fields: options.fields.as_deref(), omit_secrets: options.omit_secrets };
-        self.find_where(id, selection, &|decoded| match &ids.source {
-            Source::Records => true,
-            Source::Index(partition, wanted) | Source::Scan(partition, wanted) => {
-                let found = partition.values(&decoded.attributes, &decoded.version);
-                found.is_some_and(|found| found.starts_with(wanted))
+    async fn page_by_rows(&self, start: usize, size: usize, all: &Query) -> Result<(Vec<Record>, usize)> {
+        let mut records = self.stream(all).await?;
+        let (mut items, mut total) = (Vec::new(), 0);
+        while let Some(record) = records.next().await? {
+            if total >= start && items.len() < size {
+                items.push(record);
             }
-        })
-        .await
+            total += 1;
+        }
+        Ok((items, total))
     }
 }
 
-impl<'a> Ids<'a> {
-    pub(crate) fn new(resource: &'a Resource, source: Source, after: Option<String>) -> Self {
-        let prefix = match &source {
-            Source::Index(partition, values) => resource.inner.keeper.prefix(partition, resource.name(), values),
-            Source::Records | Source::Scan(..) => keys::records(resource.name()),
+impl Records {
+    /// The next record; `None` at the end. Dropping this future loses nothing.
+    ///
+    /// # Errors
+    /// A record that cannot be read; it is never left out.
+    pub async fn next(&mut self) -> Result<Option<Record>> {
+        let row = match &mut self.rows {
+            Source::Direct(rows) => rows.next().await?,
+            Source::Sorted(rows) => rows.next().await?,
         };
-        Self { resource, source, prefix, after, token: None, sorted: None, last: None, done: false }
+        Ok(row.map(|Row { record, position }| {
+            self.last = Some(position);
+            record
+        }))
     }
 
-    /// The next ids, about as many as are wanted; empty at the end.
-    pub(crate) async fn next_batch(&mut self, wanted: usize) -> Result<Vec<String>> {
-        match &self.source {
-            _ if self.sorted.is_some() => self.next_sorted(wanted).await,
-            Source::Index(partition, values) if values.len() == partition.fields().len() => {
-                self.next_page(wanted).await
-            }
-            Source::Index(..) => self.next_sorted(wanted).await,
-            Source::Records | Source::Scan(..) => self.next_page(wanted).await,
-        }
-    }
-
-    /// Whether there may be ids behind those that were returned.
-    fn has_more(&self) -> bool {
-        match &self.sorted {
-            Some(rest) => rest.len() > 0,
-            None => !self.done,
-        }
-    }
-
-    async fn next_page(&mut self, wanted: usize) -> Result<Vec<String>> {
-        let by_names = self.walks_by_names();
-        if by_names && self.is_out_of_order().await? {
-            return self.next_sorted(wanted).await;
-        }
-        while !self.done {
-            let after = self.after.take();
-            let list = List {
-                start_after: after.as_ref().map(|id| self.key_after(id)),
-                token: self.token.take(),
-                delimiter: by_names.then_some('/'),
-                max_keys: wanted.clamp(1, List::MAX_KEYS),
-                ..List::prefix(self.prefix.clone())
-            };
-            let page = self.resource.inner.list(list).await?;
-            if !page.prefixes.is_empty() {
-                self.after = self.last.clone().or(after);
-                return self.next_sorted(wanted).await;
-            }
-            self.token = page.next;
-            self.done = self.token.is_none();
-            let mut ids = Vec::new();
-            for entry in page.entries {
-                let id = self.id_of(&entry.key);
-                if id.is_some() && id != self.last {
-                    self.last.clone_from(&id);
-                    ids.extend(id);
-                }
-            }
-            if !ids.is_empty() {
-                return Ok(ids);
-            }
-        }
-        Ok(Vec::new())
-    }
-
-    /// Some servers list by names, a directory's content where its name is: `a`, `a/b`, `a-b`. Then
-    /// ids are in the order of their bytes as long as none holds a `/`, which only old buckets have.
-    fn walks_by_names(&self) -> bool {
-        // Our index keys escape ids; references of s3db.js do not.
-        let by_id = matches!(self.source, Source::Records | Source::Scan(..)) || self.resource.inner.is_shared();
-        by_id && !self.resource.inner.store.capabilities().ordered_listing
-    }
-
-    /// Whether ids with a `/` are behind the cursor in bytes and before it by name: those that begin
-    /// as it does up to a character that comes before `/`.
-    async fn is_out_of_order(&self) -> Result<bool> {
-        let Some(after) = self.after.as_deref().filter(|_| self.token.is_none()) else { return Ok(false) };
-        if after.contains('/') {
-            return Ok(true);
-        }
-        let before_slash = after.match_indices(|c: char| c < '/').filter(|(at, _)| *at > 0);
-        let prefixes: Vec<String> =
-            before_slash.filter_map(|(at, _)| Some(format!("{}{}/", self.prefix, after.get(..at)?))).collect();
-        let looks = stream::iter(prefixes).map(|prefix| async move {
-            let page = self.resource.inner.list(List { max_keys: 1, ..List::prefix(prefix) }).await?;
-            Ok::<_, Error>(!page.entries.is_empty())
-        });
-        let found: Vec<bool> = looks.buffered(self.resource.inner.parallelism).try_collect().await?;
-        Ok(found.contains(&true))
-    }
-
-    /// Under fewer values than the partition has fields keys are not in the order of ids.
-    async fn next_sorted(&mut self, wanted: usize) -> Result<Vec<String>> {
-        let mut rest = match self.sorted.take() {
-            Some(rest) => rest,
-            None => self.all_sorted().await?.into_iter(),
+    /// The cursor behind the last record that was returned; `None` if none can follow.
+    pub fn cursor(&self) -> Option<String> {
+        let more = match &self.rows {
+            Source::Direct(rows) => rows.has_more(),
+            Source::Sorted(rows) => rows.has_more(),
         };
-        let batch = rest.by_ref().take(wanted.min(List::MAX_KEYS)).collect();
-        self.sorted = Some(rest);
-        Ok(batch)
+        self.last.as_ref().filter(|_| more).map(|position| cursor(&self.order_by, position))
     }
 
-    async fn all_sorted(&mut self) -> Result<Vec<String>> {
-        let after = self.after.take();
-        let mut ids = Vec::new();
-        let prefix = self.prefix.clone();
-        let this = &*self;
-        this.resource
-            .inner
-            .keys_under(&prefix, |keys| ids.extend(keys.iter().filter_map(|key| this.id_of(key))))
-            .await?;
-        ids.sort();
-        ids.dedup();
-        ids.retain(|id| after.as_ref().is_none_or(|after| id > after));
-        Ok(ids)
+    /// Whether every row is looked at: see [`Page::exact`].
+    pub fn is_exact(&self) -> bool {
+        self.exact
     }
 
-    fn id_of(&self, key: &str) -> Option<String> {
-        match &self.source {
-            Source::Index(partition, _) => self.resource.inner.keeper.id_in(partition, self.resource.name(), key),
-            Source::Records | Source::Scan(..) => keys::record_id(self.resource.name(), key).map(str::to_owned),
-        }
+    /// What the caller should know, such as a partition that has to be scanned.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
-    fn key_after(&self, id: &str) -> String {
-        match &self.source {
-            Source::Index(partition, values) => {
-                self.resource.inner.keeper.key_behind(partition, self.resource.name(), values, id)
-            }
-            Source::Records | Source::Scan(..) => keys::record(self.resource.name(), id),
-        }
+    /// The records as a stream that ends after the first error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Record>> + Send {
+        stream::try_unfold(self, |mut records| async move { Ok(records.next().await?.map(|record| (record, records))) })
     }
 }
 
-/// A field that no version of the definition ever had is a typing error.
-fn check_field(resource: &catalog::Resource, field: &str) -> Result<()> {
-    if field == "id" || resource.versions().iter().any(|v| v.schema.admits(field)) {
-        return Ok(());
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Records").field("last", &self.last).finish_non_exhaustive()
     }
-    let known = resource.current().schema.paths().iter().map(|m| m.path.as_str());
-    let hint = s3db_format::error::did_you_mean(field, known.clone())
-        .unwrap_or_else(|| format!("fields: {}", known.collect::<Vec<_>>().join(", ")));
-    Err(Error::new(ErrorKind::Invalid, format!("resource '{}' has no field '{field}'", resource.name)).guide(hint))
-}
-
-fn unknown_partition(resource: &Arc<catalog::Resource>, name: &str) -> Error {
-    let names: Vec<&str> = resource.partitions().iter().map(|p| p.name.as_str()).collect();
-    let hint =
-        s3db_format::error::did_you_mean(name, names.iter().copied()).unwrap_or_else(|| match names.as_slice() {
-            [] => "the resource has no partitions".to_owned(),
-            names => format!("partitions: {}", names.join(", ")),
-        });
-    Error::new(ErrorKind::NotFound, format!("resource '{}' has no partition '{name}'", resource.name)).guide(hint)
-}
-
-fn wrong_field(partition: &Partition, field: &str) -> Error {
-    let fields: Vec<&str> = partition.fields().iter().map(|(path, _)| path.as_str()).collect();
-    let message = if fields.contains(&field) {
-        format!("partition '{}' needs a value for '{field}' before the others", partition.name)
-    } else {
-        format!("partition '{}' has no field '{field}'", partition.name)
-    };
-    Error::new(ErrorKind::Invalid, message)
-        .guide(format!("give values for its fields in this order: {}", fields.join(", ")))
 }

@@ -14,7 +14,7 @@ pub struct Record {
     pub id: String,
     /// Its attributes, secrets decrypted.
     pub attributes: Map<String, Value>,
-    /// What is known of the stored object.
+    /// What is known of the stored object; empty where a query was answered from keys alone.
     pub meta: Meta,
 }
 
@@ -37,6 +37,18 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// Of a row that was answered from a key: nothing.
+    pub(crate) fn unread() -> Self {
+        Self {
+            rev: String::new(),
+            version: String::new(),
+            size: 0,
+            modified: String::new(),
+            has_content: false,
+            truncated: false,
+        }
+    }
+
     pub(crate) fn of(object: &Object, decoded: &Decoded) -> Self {
         let token = decoded.stamp.as_ref().map_or(s3db_format::revision::UNSTAMPED, |s| s.rev.as_str());
         Self {

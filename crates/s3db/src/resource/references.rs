@@ -24,6 +24,7 @@ use s3db_store::{ErrorKind as StoreKind, Object, ObjectMeta, Precondition, Put};
 
 use super::Resource;
 use super::delete::Gone;
+use super::ids::Entry;
 use super::index::check_length;
 use super::keeper::{Keeper, Landed, Placed, Plan, Stage};
 use super::write::Outcome;
@@ -131,8 +132,8 @@ impl Keeper for ReferenceKeeper {
         partition.reference_prefix(resource, values)
     }
 
-    fn id_in(&self, partition: &Partition, resource: &str, key: &str) -> Option<String> {
-        partition.parse_reference(resource, key)
+    fn entry_in(&self, partition: &Partition, resource: &str, key: &str) -> Option<Entry> {
+        partition.parse_reference(resource, key).map(|id| Entry { id, values: Vec::new() })
     }
 
     fn key_behind(&self, partition: &Partition, resource: &str, values: &[String], id: &str) -> String {
@@ -171,7 +172,7 @@ impl ReferenceKeeper {
 
     async fn all_there(&self, resource: &Resource, references: &[String]) -> Result<bool> {
         let looks = stream::iter(references.to_vec()).map(|key| async move { resource.inner.head(&key).await });
-        let found: Vec<_> = looks.buffered(resource.inner.parallelism).try_collect().await?;
+        let found: Vec<_> = looks.buffered(resource.inner.parallel()).try_collect().await?;
         Ok(found.iter().all(Option::is_some))
     }
 

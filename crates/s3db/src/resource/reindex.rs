@@ -9,8 +9,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
 use super::Resource;
+use super::ids::{Ids, Source};
 use super::keeper::Placed;
-use super::list::{Ids, Source};
 use crate::error::Result;
 
 /// What a reindex did.
@@ -38,7 +38,7 @@ impl Resource {
         let mut report = ReindexReport::default();
         let mut ids = Ids::new(self, Source::Records, None);
         loop {
-            let batch = ids.next_batch(usize::MAX).await?;
+            let batch = ids.next_ids(usize::MAX).await?;
             if batch.is_empty() {
                 break;
             }
@@ -52,7 +52,7 @@ impl Resource {
                     Ok(keys.len())
                 }
             });
-            let counts: Vec<usize> = rows.buffer_unordered(self.inner.parallelism).try_collect().await?;
+            let counts: Vec<usize> = rows.buffer_unordered(self.inner.parallel()).try_collect().await?;
             report.records += counts.len();
             report.keys += counts.iter().sum::<usize>();
             progress(report.records);

@@ -12,7 +12,7 @@ use s3db_store::Precondition;
 use serde::Serialize;
 
 use super::Resource;
-use super::list::{Ids, Source as IdSource};
+use super::ids::{Ids, Source as IdSource};
 use super::write::{Outcome, Source};
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
@@ -54,7 +54,7 @@ impl Database {
             }
             let mut ids = Ids::new(&resource, IdSource::Records, None);
             loop {
-                let batch = ids.next_batch(usize::MAX).await?;
+                let batch = ids.next_ids(usize::MAX).await?;
                 if batch.is_empty() {
                     break;
                 }

@@ -195,7 +195,7 @@ fn names_unknown_version(resource: &catalog::Resource, object: &Object) -> bool 
 
 /// Ids that old buckets hold stay readable, whatever they are made of; what no store could hold is
 /// refused before a request is sent.
-pub(super) fn check_readable_id(id: &str) -> Result<()> {
+pub(crate) fn check_readable_id(id: &str) -> Result<()> {
     let fits = !id.is_empty() && id.len() <= s3db_format::limits::KEY_BYTES && !id.contains('\0');
     if fits { Ok(()) } else { Ok(keys::check_id(id)?) }
 }
