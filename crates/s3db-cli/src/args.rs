@@ -66,6 +66,15 @@ pub(crate) enum Format {
     Jsonl,
 }
 
+/// What a file of records is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
+    /// One JSON document a line
+    Jsonl,
+    /// Comma-separated values with a heading
+    Csv,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -122,19 +131,21 @@ pub(crate) enum Command {
         #[arg(long)]
         meta: bool,
     },
-    /// Merge a patch into a record
+    /// Merge a patch into a record, or into every record that a filter takes
     #[command(
-        after_help = "Examples:\n  s3db update users ana '{\"address.city\": \"Recife\"}'\n  s3db update users ana '{\"$unset\": [\"address\"]}'\n  s3db update users ana '{\"n\": 2}' --expected-rev REV     (REV from `s3db get users ana --meta`)"
+        override_usage = "s3db update [OPTIONS] <RESOURCE> <ID> <PATCH>\n       s3db update [OPTIONS] <RESOURCE> <PATCH> --where <JSON> <--yes|--dry-run>",
+        after_help = "Examples:\n  s3db update users ana '{\"address.city\": \"Recife\"}'\n  s3db update users ana '{\"$unset\": [\"address\"]}'\n  s3db update users ana '{\"n\": 2}' --expected-rev REV     (REV from `s3db get users ana --meta`)\n  s3db update users '{\"active\": false}' --where '{\"lastSeen\": {\"$lt\": \"$now-365d\"}}' --dry-run\n\nWith --where each record is compared again when it is written. Prints {\"changed\": n, \"failures\": n,\n\"failed\": [{\"id\", \"error\"}]}, exit code 5 if any failed."
     )]
     Update {
         /// The resource
         resource: String,
-        /// The record's id
-        id: String,
-        /// JSON, @FILE, or - for standard input
-        patch: String,
+        /// The record's id, then the patch as JSON, @FILE, or - for standard input; with --where the patch alone
+        #[arg(required = true, num_args = 1..=2, value_name = "ID> <PATCH")]
+        id_and_patch: Vec<String>,
+        #[command(flatten)]
+        many: Many,
         /// Only if the record is still at this revision; else exit code 4
-        #[arg(long, value_name = "REV")]
+        #[arg(long, value_name = "REV", conflicts_with = "filter")]
         expected_rev: Option<String>,
         /// Add _meta {rev, version, size, modified}
         #[arg(long)]
@@ -151,21 +162,26 @@ pub(crate) enum Command {
         #[arg(long)]
         meta: bool,
     },
-    /// Delete records by id
-    #[command(after_help = "Prints {\"deleted\": n, \"missing\": [ids]}; exit code 3 if any was missing.")]
+    /// Delete records by id, or every record that a filter takes
+    #[command(
+        override_usage = "s3db delete [OPTIONS] <RESOURCE> <ID>...\n       s3db delete [OPTIONS] <RESOURCE> --where <JSON> <--yes|--dry-run>",
+        after_help = "Examples:\n  s3db delete users ana ben\n  s3db delete sessions --where '{\"expiresAt\": {\"$lt\": \"$now\"}}' --dry-run\n  s3db delete sessions --where '{\"expiresAt\": {\"$lt\": \"$now\"}}' --yes\n\nBy id it prints {\"deleted\": n, \"missing\": [ids]}, exit code 3 if any was missing. With --where each\nrecord is compared again when it is deleted; it prints {\"deleted\": n, \"failures\": n, \"failed\": [{\"id\", \"error\"}]},\nexit code 5 if any failed."
+    )]
     Delete {
         /// The resource
         resource: String,
         /// Ids
-        #[arg(required = true)]
+        #[arg(required_unless_present = "filter", conflicts_with = "filter")]
         ids: Vec<String>,
+        #[command(flatten)]
+        many: Many,
         /// Only if the record is still at this revision (one id only)
         #[arg(long, value_name = "REV")]
         expected_rev: Option<String>,
     },
-    /// List records in the order of their ids
+    /// List records, by filter, in any order
     #[command(
-        after_help = "Examples:\n  s3db list users --limit 20\n  s3db list users --limit 20 --after LAST_ID\n  s3db list users --partition byCountry --values '{\"country\": \"BR\"}' --fields name,email"
+        after_help = "Examples:\n  s3db list users --limit 20\n  s3db list users --limit 20 --after LAST_ID\n  s3db list users --partition byCountry --values '{\"country\": \"BR\"}' --fields name,email\n  s3db list users --where '{\"age\": {\"$gte\": 18}, \"createdAt\": {\"$gt\": \"$now-7d\"}}' --order-by age:desc\n  s3db list users --where '{\"country\": \"BR\"}' --explain\n\nOperators: $eq $ne $gt $gte $lt $lte $in $nin $exists $regex $contains $startsWith $and $or $nor $not.\nThe cursor of the next page is printed on stderr, as `next: CURSOR`."
     )]
     List {
         /// The resource
@@ -175,17 +191,32 @@ pub(crate) enum Command {
         /// At most this many rows
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
-        /// Only rows behind this cursor: the last row's id
+        /// The order: FIELD, FIELD:desc; several are separated by commas [default: by id]
+        #[arg(long, value_delimiter = ',', value_name = "FIELD[:desc]")]
+        order_by: Vec<String>,
+        /// Leave out this many rows at the beginning
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        offset: usize,
+        /// Only rows behind this cursor, which the page before printed
         #[arg(long, value_name = "CURSOR", allow_hyphen_values = true)]
         after: Option<String>,
         /// Only these fields, as dotted paths
         #[arg(long, value_delimiter = ',', value_name = "A,B")]
         fields: Option<Vec<String>>,
-        /// Add _meta {rev, version, size, modified}
+        /// Read the rows, also where the keys of a partition would answer
         #[arg(long)]
+        exact: bool,
+        /// Print how the query would be answered, and what that costs; reads no row
+        #[arg(long)]
+        explain: bool,
+        /// Add _meta {rev, version, size, modified}
+        #[arg(long, conflicts_with = "explain")]
         meta: bool,
     },
     /// Count records
+    #[command(
+        after_help = "Examples:\n  s3db count users\n  s3db count users --where '{\"country\": \"BR\", \"age\": {\"$gte\": 18}}'"
+    )]
     Count {
         /// The resource
         resource: String,
@@ -195,25 +226,33 @@ pub(crate) enum Command {
         #[arg(long)]
         exact: bool,
     },
-    /// Insert the records of a file: JSON lines or a JSON array
+    /// Insert the records of a file: JSON lines, a JSON array, or CSV
     #[command(
-        after_help = "Example:\n  s3db import users users.jsonl --on-error collect\n\nPrints {\"inserted\": n, \"failed\": [{\"line\", \"id\", \"error\"}]}, exit code 5 if any failed."
+        after_help = "Examples:\n  s3db import users users.jsonl --on-error collect\n  s3db import users users.csv\n\nThe first line of a CSV file names the fields, nested ones by their dotted path. An empty cell is a missing\nvalue, null is null, lists and free objects are JSON. createdAt and updatedAt are taken as they are.\nPrints {\"inserted\": n, \"failed\": [{\"line\", \"id\", \"error\"}]}, exit code 5 if any failed."
     )]
     Import {
         /// The resource
         resource: String,
         /// The file, or - for standard input
         file: String,
+        /// What the file is [default: csv for FILE.csv, else jsonl, which an array may be too]
+        #[arg(long, value_enum)]
+        format: Option<FileFormat>,
         #[command(flatten)]
         bulk: Bulk,
     },
-    /// Print all records as JSON lines
+    /// Print all records as JSON lines or CSV, to be imported again
     #[command(
-        after_help = "Example:\n  s3db export users --with-secrets > users.jsonl\n\nWithout --with-secrets secret fields are left out."
+        after_help = "Examples:\n  s3db export users --with-secrets > users.jsonl\n  s3db export users --format csv --where '{\"country\": \"BR\"}' > brazil.csv\n\nWithout --with-secrets secret fields are left out."
     )]
     Export {
         /// The resource
         resource: String,
+        #[command(flatten)]
+        rows: Rows,
+        /// What is printed
+        #[arg(long, value_enum, default_value = "jsonl")]
+        format: FileFormat,
         /// Include secrets, decrypted
         #[arg(long)]
         with_secrets: bool,
@@ -342,10 +381,27 @@ pub(crate) enum OnError {
 /// Which rows.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Rows {
+    /// Only rows that this filter takes, as JSON or @FILE
+    #[arg(long = "where", value_name = "JSON")]
+    pub(crate) filter: Option<String>,
     /// Only rows of this partition
     #[arg(long, value_name = "NAME", requires = "values")]
     pub(crate) partition: Option<String>,
     /// The values of the partition's fields as JSON
     #[arg(long, value_name = "JSON", requires = "partition")]
     pub(crate) values: Option<String>,
+}
+
+/// A change of every record that a filter takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Many {
+    /// Every record that this filter takes, as JSON or @FILE
+    #[arg(long = "where", value_name = "JSON")]
+    pub(crate) filter: Option<String>,
+    /// Really, for --where
+    #[arg(long, requires = "filter", conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+    /// Change nothing, and say how many records it would be
+    #[arg(long, requires = "filter")]
+    pub(crate) dry_run: bool,
 }

@@ -61,9 +61,15 @@ pub(crate) fn records(argument: &str) -> Result<Records, Failure> {
 
 /// Reads the records of a file, or of standard input for `-`.
 pub(crate) fn file(path: &str) -> Result<Records, Failure> {
-    let reader: Box<dyn BufRead> =
-        if path == "-" { Box::new(BufReader::new(std::io::stdin())) } else { Box::new(BufReader::new(open(path)?)) };
-    lines_or_array(reader, false)
+    lines_or_array(reader(path)?, false)
+}
+
+/// A file, or standard input for `-`.
+pub(crate) fn reader(path: &str) -> Result<Box<dyn BufRead>, Failure> {
+    Ok(match path {
+        "-" => Box::new(BufReader::new(std::io::stdin())),
+        path => Box::new(BufReader::new(open(path)?)),
+    })
 }
 
 /// Looks at the first byte: an array is read whole, lines are streamed. A text that is one JSON

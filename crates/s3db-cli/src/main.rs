@@ -3,6 +3,7 @@
 mod args;
 mod command;
 mod context;
+mod csv;
 mod input;
 mod output;
 mod progress;

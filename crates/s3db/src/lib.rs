@@ -33,6 +33,7 @@
 //! Each verb says what it costs in requests; `docs/requests.md` has the table.
 
 pub mod config;
+mod csv;
 mod database;
 mod doctor;
 mod entropy;
@@ -47,6 +48,7 @@ mod secrets;
 mod typed;
 mod url;
 
+pub use csv::CsvColumns;
 pub use database::{CopyOptions, CopyReport, Database, DatabaseBuilder, DropReport, Status};
 pub use doctor::{Checked, DoctorReport, Finding, FindingKind};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
@@ -57,10 +59,12 @@ pub use lease::{Lease, LeaseOptions, LeaseRecord};
 pub use query::plan::Considered;
 pub use query::{OrderBy, Query};
 pub use resource::{
-    BulkFailure, BulkReport, Content, DeleteReport, Explanation, Meta, NumberedPage, OnError, Page, Record, Records,
-    ReindexReport, Requests, Resource, RotateReport, UpdateOptions,
+    BulkFailure, BulkReport, ChangeReport, Content, DeleteReport, Explanation, InsertOptions, Inserted, Meta,
+    NumberedPage, OnError, Page, Record, Records, ReindexReport, Requests, Resource, RotateReport, RowFailure,
+    UpdateOptions,
 };
 pub use s3db_format::FieldError;
+pub use s3db_format::catalog::Resource as CatalogEntry;
 pub use s3db_format::error::did_you_mean;
 pub use s3db_format::resource::{Behavior, ResourceDefinition};
 pub use s3db_store as store;
@@ -87,12 +91,16 @@ mod tests {
             is_send(db.rotate_secrets("x", &|_| ()));
             is_send(users.insert(serde_json::Value::Null));
             is_send(users.insert_many(Vec::new(), OnError::Stop));
+            is_send(users.insert_stream(futures::stream::empty(), InsertOptions::default()));
             is_send(users.update("x", serde_json::Value::Null));
             is_send(users.upsert(serde_json::Value::Null));
             is_send(users.get_many(&[]));
             is_send(users.list(&Query::all()));
             is_send(users.stream(&Query::all()));
             is_send(users.count_where(&Query::all()));
+            is_send(users.explain(&Query::all()));
+            is_send(users.update_where(&Query::all(), serde_json::Value::Null, &|_| ()));
+            is_send(users.delete_where(&Query::all(), &|_| ()));
             is_send(users.delete("x"));
             is_send(users.delete_many(&[]));
             is_send(users.set_content("x", "x", "x"));

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use s3db::{OnError, Resource};
+use futures::{StreamExt as _, stream};
+use s3db::{InsertOptions, Inserted, Resource};
 use serde_json::{Value, json};
 
 use crate::args;
@@ -19,9 +20,10 @@ pub(super) async fn insert(
     resource: &Resource,
     rows: impl Iterator<Item = Result<Row, Failure>>,
     on_error: args::OnError,
+    options: InsertOptions,
     printer: Printer,
 ) -> Result<u8, Failure> {
-    let mut bulk = Bulk { resource, on_error, inserted: 0, failed: Vec::new(), failures: 0 };
+    let mut bulk = Bulk { resource, on_error, options, inserted: 0, failed: Vec::new(), failures: 0 };
     let progress = Progress::start("rows", printer.quiet);
     let mut batch = Vec::with_capacity(BATCH);
     let mut stopped = false;
@@ -56,6 +58,7 @@ pub(super) async fn insert(
 struct Bulk<'a> {
     resource: &'a Resource,
     on_error: args::OnError,
+    options: InsertOptions,
     inserted: usize,
     failed: Vec<Value>,
     failures: usize,
@@ -80,7 +83,7 @@ impl Bulk<'_> {
                 Err(failure) => failure,
                 Ok(record) => {
                     let id = record.get("id").cloned();
-                    match self.resource.insert(record).await {
+                    match self.resource.insert_with(record, self.options).await {
                         Ok(_) => {
                             self.inserted += 1;
                             continue;
@@ -123,13 +126,15 @@ impl Bulk<'_> {
                 Err(reason) => failures.push((row.line, reason)),
             }
         }
-        let report = self.resource.insert_many(records, OnError::Collect).await;
-        self.inserted += report.inserted.len();
-        failures.extend(report.failed.into_iter().map(|failure| {
-            let line = lines.get(failure.index).copied().unwrap_or(failure.index + 1);
-            let error = failure.error.to_json();
-            (line, json!({ "line": line, "id": failure.id, "error": error.get("error") }))
-        }));
+        let mut results = std::pin::pin!(self.resource.insert_stream(stream::iter(records), self.options));
+        while let Some(Inserted { index, id, result }) = results.next().await {
+            let Err(error) = result else {
+                self.inserted += 1;
+                continue;
+            };
+            let line = lines.get(index).copied().unwrap_or(index + 1);
+            failures.push((line, json!({ "line": line, "id": id, "error": error.to_json().get("error") })));
+        }
     }
 }
 

@@ -1,54 +1,41 @@
 //! `s3db list`
 
+use s3db::Query;
 use serde_json::Value;
 
 use super::get::shown;
-use super::partition_options;
-use crate::args::{Format, Rows};
+use crate::args::Format;
 use crate::context::{Context, Missing};
 use crate::exit;
 use crate::output::{Failure, note};
 
-/// Rows that are read and printed at a time.
-const PAGE: usize = 1000;
 /// Rows of one table; a longer list on a terminal continues with a new heading.
 const TABLE_PAGE: usize = 200;
 
-/// What to list.
-pub(super) struct Wanted {
-    pub(super) rows: Rows,
-    pub(super) limit: Option<usize>,
-    pub(super) after: Option<String>,
-    pub(super) fields: Option<Vec<String>>,
-    pub(super) meta: bool,
-}
-
-pub(super) async fn run(context: &mut Context, resource: &str, wanted: Wanted) -> Result<u8, Failure> {
+pub(super) async fn run(context: &mut Context, resource: &str, query: &Query, meta: bool) -> Result<u8, Failure> {
     let printer = context.printer()?;
-    let mut options = partition_options(&wanted.rows)?;
-    options.fields = wanted.fields;
-    options.after = wanted.after;
     let resource = context.connect(Missing::Refuse).await?.resource(resource).await?;
-    let page_size = if printer.format == Format::Table { TABLE_PAGE } else { PAGE };
-    let mut left = wanted.limit.unwrap_or(usize::MAX);
+    let mut records = resource.stream(query).await?;
+    records.warnings().iter().for_each(|w| printer.note(&format!("warning: {w}")));
+    // Programs get each row as soon as it is there.
+    let page = if printer.format == Format::Table { TABLE_PAGE } else { 1 };
     let mut rows = printer.rows();
-    let mut warned = false;
-    let next = loop {
-        let page = resource.list(&options.clone().limit(left.min(page_size))).await?;
-        if !warned {
-            page.warnings.iter().for_each(|w| printer.note(&format!("warning: {w}")));
-            warned = true;
+    let mut values: Vec<Value> = Vec::new();
+    while let Some(record) = records.next().await? {
+        values.push(shown(&record, meta));
+        if values.len() == page {
+            rows.page(&values)?;
+            values.clear();
         }
-        let values: Vec<Value> = page.items.iter().map(|r| shown(r, wanted.meta)).collect();
+    }
+    if !values.is_empty() {
         rows.page(&values)?;
-        left -= values.len();
-        match page.next {
-            Some(cursor) if left > 0 => options.after = Some(cursor),
-            next => break next,
-        }
-    };
+    }
     rows.end()?;
-    if let Some(cursor) = next {
+    if !records.is_exact() {
+        printer.note("from the partition's keys alone, which may include a row that is moving; --exact reads the rows");
+    }
+    if let Some(cursor) = records.cursor() {
         note(&format!("next: {cursor}"));
     }
     Ok(exit::DONE)

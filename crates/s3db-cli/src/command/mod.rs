@@ -1,12 +1,14 @@
 //! The commands, one file each.
 
 mod bulk;
+mod change;
 mod config;
 mod copy;
 mod count;
 mod delete;
 mod demo;
 mod doctor;
+mod explain;
 mod export;
 mod generate;
 mod get;
@@ -36,17 +38,28 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<u8, F
         Command::Resource(command) => resource::run(context, command).await,
         Command::Insert { resource, data, bulk } => insert::run(context, &resource, &data, bulk.on_error).await,
         Command::Get { resource, ids, meta } => get::run(context, &resource, ids, meta).await,
-        Command::Update { resource, id, patch, expected_rev, meta } => {
-            update::update(context, &resource, &id, &patch, expected_rev, meta).await
+        Command::Update { resource, id_and_patch, many, expected_rev, meta } => {
+            update::update(context, &resource, id_and_patch, many, expected_rev, meta).await
         }
         Command::Upsert { resource, data, meta } => update::upsert(context, &resource, &data, meta).await,
-        Command::Delete { resource, ids, expected_rev } => delete::run(context, &resource, ids, expected_rev).await,
-        Command::List { resource, rows, limit, after, fields, meta } => {
-            list::run(context, &resource, list::Wanted { rows, limit, after, fields, meta }).await
+        Command::Delete { resource, ids, many, expected_rev } => {
+            delete::run(context, &resource, ids, many, expected_rev).await
+        }
+        Command::List { resource, rows, limit, order_by, offset, after, fields, exact, explain, meta } => {
+            let order_by = order_by.iter().map(|by| by.parse()).collect::<Result<_, s3db::Error>>()?;
+            let query = Query { limit, order_by, offset, after, fields, exact: exact || meta, ..query(&rows)? };
+            match explain {
+                true => explain::run(context, &resource, &query).await,
+                false => list::run(context, &resource, &query, meta).await,
+            }
         }
         Command::Count { resource, rows, exact } => count::run(context, &resource, &rows, exact).await,
-        Command::Import { resource, file, bulk } => insert::import(context, &resource, &file, bulk.on_error).await,
-        Command::Export { resource, with_secrets } => export::run(context, &resource, with_secrets).await,
+        Command::Import { resource, file, format, bulk } => {
+            insert::import(context, &resource, &file, format, bulk.on_error).await
+        }
+        Command::Export { resource, rows, format, with_secrets } => {
+            export::run(context, &resource, query(&rows)?, format, with_secrets).await
+        }
         Command::Copy { source, target, resources } => copy::run(context, &source, &target, resources).await,
         Command::Secrets(command) => secrets::run(context, command).await,
         Command::Config(command) => config::run(context, &command),
@@ -55,11 +68,13 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<u8, F
     }
 }
 
-/// The partition that `--partition` and `--values` name.
-fn partition_options(rows: &Rows) -> Result<Query, Failure> {
-    let (Some(name), Some(values)) = (&rows.partition, &rows.values) else { return Ok(Query::all()) };
+/// The rows that `--where`, or `--partition` and `--values` name.
+fn query(rows: &Rows) -> Result<Query, Failure> {
+    let filter = rows.filter.as_ref().map(|filter| input::json(filter, "--where")).transpose()?;
+    let query = Query { filter, ..Query::all() };
+    let (Some(name), Some(values)) = (&rows.partition, &rows.values) else { return Ok(query) };
     match input::json(values, "--values")? {
-        values @ Value::Object(_) => Ok(Query::all().partition(name.clone(), values)),
+        values @ Value::Object(_) => Ok(query.partition(name.clone(), values)),
         _ => Err(Failure::input(
             "--values is no JSON object",
             "write the partition's fields, as in '{\"country\": \"BR\"}'",

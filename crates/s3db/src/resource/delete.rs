@@ -6,6 +6,7 @@
 //! 3. DELETE of its P index keys in one batch, by the revisions that the record named.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use s3db_format::catalog;
 use s3db_format::keys;
 use s3db_format::record::Decoded;
 use s3db_store::{ErrorKind as StoreKind, List, Object, Precondition};
@@ -56,11 +57,8 @@ impl Resource {
             if let Some(expected) = options.expected_rev.as_ref().filter(|rev| **rev != meta.rev) {
                 return Err(Error::conflict(id, expected, &meta.rev));
             }
-            let mut decoded = decoded;
-            let veto = self.inner.hooks.run(&self.name, HookPoint::BeforeDelete, id, self.shown(&mut decoded)).await;
-            veto?;
-            match self.inner.keeper.delete(self, &resource, id, &object, &decoded).await? {
-                Gone::Yes => return self.deleted(id, decoded).await,
+            match self.attempt_delete(&resource, id, &object, decoded).await? {
+                Gone::Yes => return Ok(()),
                 Gone::Missing => return Err(self.missing(id)),
                 Gone::Changed => match &options.expected_rev {
                     Some(expected) => return Err(Error::conflict(id, expected, "a later one")),
@@ -68,11 +66,23 @@ impl Resource {
                 },
             }
         }
-        Err(Error::new(
-            ErrorKind::Conflict,
-            format!("{} was changed by others {ATTEMPTS} times in a row", self.what(id)),
-        )
-        .guide("try again"))
+        Err(self.changed_too_often(id, ATTEMPTS))
+    }
+
+    /// One attempt to delete a record that was read.
+    pub(super) async fn attempt_delete(
+        &self,
+        resource: &catalog::Resource,
+        id: &str,
+        object: &Object,
+        mut decoded: Decoded,
+    ) -> Result<Gone> {
+        self.inner.hooks.run(&self.name, HookPoint::BeforeDelete, id, self.shown(&mut decoded)).await?;
+        let gone = self.inner.keeper.delete(self, resource, id, object, &decoded).await?;
+        if gone == Gone::Yes {
+            self.deleted(id, decoded).await?;
+        }
+        Ok(gone)
     }
 
     /// Deletes several records. Costs a GET per id, a DELETE per thousand, and a DELETE per thousand

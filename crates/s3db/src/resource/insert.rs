@@ -27,6 +27,13 @@ const ATTEMPTS: u32 = 6;
 /// How long a request may be under way.
 const UNDER_WAY_MS: i64 = 120_000;
 
+/// How a record is inserted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InsertOptions {
+    /// Take `createdAt` and `updatedAt` as the record has them: for records that are moved, not made.
+    pub keep_timestamps: bool,
+}
+
 /// What is stored under the id of a new record.
 enum Over {
     Nothing,
@@ -46,6 +53,14 @@ impl Resource {
     /// `Invalid` with every failing field; `AlreadyExists` if the id is taken; `Unavailable` with
     /// `applied: unknown` if the answer was lost and cannot be found out.
     pub async fn insert(&self, record: Value) -> Result<Record> {
+        self.insert_with(record, InsertOptions::default()).await
+    }
+
+    /// As [`Resource::insert`], with options.
+    ///
+    /// # Errors
+    /// As [`Resource::insert`].
+    pub async fn insert_with(&self, record: Value, options: InsertOptions) -> Result<Record> {
         let mut attributes = object(record)?;
         let resource = self.inner.resource_for_write(&self.name).await?;
         let version = resource.current();
@@ -59,9 +74,13 @@ impl Resource {
         keys::check_key(0, &keys::record(&self.name, &id), "id")?;
         let mut attributes = self.inner.hooks.run(&self.name, HookPoint::BeforeInsert, &id, attributes).await?;
         if version.timestamps {
-            let now = self.inner.now();
-            attributes.insert("createdAt".into(), json!(now));
-            attributes.insert("updatedAt".into(), json!(now));
+            let now = json!(self.inner.now());
+            for name in ["createdAt", "updatedAt"] {
+                let given = attributes.get(name).is_some_and(|given| !given.is_null());
+                if !(given && options.keep_timestamps) {
+                    attributes.insert(name.into(), now.clone());
+                }
+            }
         }
         let attributes = self.check(version, &id, attributes, Mode::Insert, &|_| false).map_err(|e| {
             if made { e.without_name(&self.what(&id), &format!("the record for resource '{}'", self.name)) } else { e }

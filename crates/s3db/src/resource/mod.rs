@@ -1,6 +1,7 @@
 //! A resource: records of one definition, and the verbs on them, one file each.
 
 mod bulk;
+mod change_where;
 mod content;
 mod count;
 mod delete;
@@ -33,12 +34,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{HookPoint, HookResult};
 pub(crate) use write::check_readable_id;
 
-pub use bulk::{BulkFailure, BulkReport, OnError};
+pub use bulk::{BulkFailure, BulkReport, Inserted, OnError};
+pub use change_where::{ChangeReport, RowFailure};
 pub use content::Content;
 pub use delete::DeleteReport;
 pub use explain::{Explanation, Requests};
 pub(crate) use ids::{Ids, Source, check_field, named_partition};
 pub(crate) use index::{IndexKeeper, Markers};
+pub use insert::InsertOptions;
 pub(crate) use keeper::{Keeper, Placed};
 pub use list::{NumberedPage, Page, Records};
 pub use record::{Meta, Record};
@@ -113,6 +116,11 @@ impl Resource {
 
     fn what(&self, id: &str) -> String {
         format!("record '{id}' of resource '{}'", self.name)
+    }
+
+    fn changed_too_often(&self, id: &str, times: u32) -> Error {
+        Error::new(ErrorKind::Conflict, format!("{} was changed by others {times} times in a row", self.what(id)))
+            .guide("try again")
     }
 
     fn missing(&self, id: &str) -> Error {

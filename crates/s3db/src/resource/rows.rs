@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt as _, StreamExt as _};
+use s3db_format::record::Decoded;
 use serde_json::{Map, Value};
 
 use super::ids::{Entry, Ids};
@@ -64,33 +65,37 @@ impl Reading {
             return Ok(Some(self.row_of_key(entry)));
         }
         let Some((object, mut decoded)) = self.resource.load(&entry.id).await? else { return Ok(None) };
-        if let Some((partition, wanted)) = &self.plan.within {
-            let found = partition.values(&decoded.attributes, &decoded.version);
-            if found.is_none_or(|found| !found.starts_with(wanted)) {
-                return Ok(None);
-            }
-        }
-        let secrets = &self.resource.inner.secrets;
-        let asked = |path: &str| self.asks(path);
-        let context = |error: crate::Error| error.context(&self.resource.what(&entry.id));
-        if decoded.secrets.iter().any(|field| asked(&field.path)) {
-            let needed = |path: &str| asked(path) || self.wants(path);
-            secrets.reveal(&mut decoded, &needed).await.map_err(context)?;
-        }
-        let id = Value::String(entry.id.clone());
-        if let Some(filter) = &self.plan.filter
-            && !filter.takes(FilterRow { id: &id, attributes: &decoded.attributes }).map_err(context)?
-        {
+        if !self.takes(&entry.id, &mut decoded).await? {
             return Ok(None);
         }
         let meta = Meta::of(&object, &decoded);
         let position = self.plan.order.position(&entry.id, &decoded.attributes);
-        secrets.reveal(&mut decoded, &|path| self.wants(path)).await.map_err(context)?;
+        let revealed = self.resource.inner.secrets.reveal(&mut decoded, &|path| self.wants(path)).await;
+        revealed.map_err(|e| e.context(&self.resource.what(&entry.id)))?;
         let attributes = match &self.fields {
             Some(fields) => project(&decoded.attributes, fields),
             None => decoded.attributes,
         };
         Ok(Some(Row { record: Record { id: entry.id, attributes, meta }, position }))
+    }
+
+    /// Whether a record lies in the partition and passes the filter. Secrets that the filter asks for are
+    /// decrypted, and then those that are wanted too.
+    pub(super) async fn takes(&self, id: &str, decoded: &mut Decoded) -> Result<bool> {
+        if let Some((partition, wanted)) = &self.plan.within {
+            let found = partition.values(&decoded.attributes, &decoded.version);
+            if found.is_none_or(|found| !found.starts_with(wanted)) {
+                return Ok(false);
+            }
+        }
+        let Some(filter) = &self.plan.filter else { return Ok(true) };
+        let context = |error: crate::Error| error.context(&self.resource.what(id));
+        if decoded.secrets.iter().any(|field| self.asks(&field.path)) {
+            let needed = |path: &str| self.asks(path) || self.wants(path);
+            self.resource.inner.secrets.reveal(decoded, &needed).await.map_err(context)?;
+        }
+        let id = Value::String(id.to_owned());
+        filter.takes(FilterRow { id: &id, attributes: &decoded.attributes }).map_err(context)
     }
 
     fn row_of_key(&self, entry: Entry) -> Row {

@@ -28,7 +28,7 @@ use crate::hooks::HookPoint;
 use crate::merge::merge;
 
 /// Times that an update merges again after losing.
-const MERGES: u32 = 16;
+pub(super) const MERGES: u32 = 16;
 
 /// How an update is made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,8 +106,7 @@ impl Resource {
                 },
             }
         }
-        Err(Error::new(ErrorKind::Conflict, format!("{} was changed by others {MERGES} times in a row", self.what(id)))
-            .guide("try again"))
+        Err(self.changed_too_often(id, MERGES))
     }
 
     /// Reads the record that a write is to be based on, secrets in clear.
@@ -238,6 +237,10 @@ impl Resource {
 }
 
 impl Base {
+    pub(super) fn decoded(&mut self) -> &mut Decoded {
+        &mut self.decoded
+    }
+
     fn content(&self) -> Option<s3db_format::record::Content<'_>> {
         let content_type = self.object.meta.content_type.as_deref().unwrap_or("application/octet-stream");
         self.decoded.has_content.then_some(s3db_format::record::Content { body: &self.object.body, content_type })
