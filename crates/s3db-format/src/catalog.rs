@@ -62,6 +62,11 @@ impl Resource {
         self.partitions.iter().find(|p| p.name == name)
     }
 
+    /// The version since which a partition has been there as it is now.
+    pub fn partition_since(&self, partition: &Partition) -> Option<&Arc<Version>> {
+        self.versions.iter().rev().take_while(|v| v.partitions.contains(partition)).last()
+    }
+
     /// Why the resource cannot be written: definitions that we do not understand.
     pub fn problems(&self) -> &[DefinitionError] {
         self.current.schema.problems()

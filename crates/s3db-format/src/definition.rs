@@ -269,3 +269,21 @@ fn list_text(items: &[Value]) -> Result<String, DefinitionError> {
         _ => Err(DefinitionError::new("the values of an enum are texts without a comma")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_catalogs_form_is_its_own() {
+        let given = json!({
+            "a": "enum:array,secret,number", "b": "integer|min:1", "c": "string|default:json object", "d": "ip",
+            "e": { "type": "string", "min": 3, "default": "a|b" }, "f": { "$$type": "object|optional", "g": "string|pattern:^array$" },
+            "h": ["string", "number"], "i": "array|items:integer", "j": "secret|min:8", "k": "string|in:boolean,x",
+        });
+        let stored = normalise(given.as_object().unwrap()).unwrap();
+        assert_eq!(normalise(&stored).unwrap(), stored);
+    }
+}

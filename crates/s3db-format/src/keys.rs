@@ -16,6 +16,8 @@ pub const TMP: &str = "s3db/tmp/";
 pub const PROBE: &str = "s3db/tmp/probe/";
 /// Leases.
 pub const LEASES: &str = "s3db/tmp/leases/";
+/// How far the index of a resource is built.
+pub const BACKFILL: &str = "s3db/tmp/backfill/";
 /// The partition index.
 pub const INDEX: &str = "s3db/tmp/index/";
 /// Immutable copies of every version's definition.
@@ -70,6 +72,11 @@ pub const PARTITION_MARKERS: &str = "s3db/tmp/partitions/";
 /// The prefix of a resource's partition markers.
 pub fn partition_markers(resource: &str) -> String {
     format!("{PARTITION_MARKERS}{}/", segment(resource))
+}
+
+/// How far the index of a resource is built.
+pub fn backfill(resource: &str) -> String {
+    format!("{BACKFILL}{}.json", segment(resource))
 }
 
 /// The object of a lease.

@@ -30,6 +30,7 @@ pub mod revision;
 pub mod rule;
 pub mod schema;
 pub mod secret;
+pub mod update;
 pub mod validate;
 pub mod value;
 

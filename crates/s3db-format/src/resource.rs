@@ -208,6 +208,7 @@ impl ResourceDefinition {
             all_nested_objects_optional: self.all_nested_objects_optional,
             auto_decrypt: self.auto_decrypt,
             id_size: self.id_size,
+            created_at: String::new(),
         };
         if problems.is_empty() {
             version.check_partitions(&mut problems);
@@ -251,6 +252,8 @@ pub struct Version {
     pub id_size: usize,
     /// The schema that follows from the attributes.
     pub schema: Schema,
+    /// When it was made, as the catalog says; empty before that.
+    pub created_at: String,
 }
 
 impl Version {
@@ -270,6 +273,7 @@ impl Version {
             attributes,
             partitions_json,
             behavior: behavior?,
+            created_at: stored.get("createdAt").and_then(Value::as_str).unwrap_or_default().to_owned(),
             timestamps: flag("timestamps", false),
             paranoid: flag("paranoid", true),
             all_nested_objects_optional,

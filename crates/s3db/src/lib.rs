@@ -49,7 +49,7 @@ mod typed;
 mod url;
 
 pub use csv::CsvColumns;
-pub use database::{CopyOptions, CopyReport, Database, DatabaseBuilder, DropReport, Status};
+pub use database::{CopyOptions, CopyReport, Database, DatabaseBuilder, DropReport, Status, UpdateReport};
 pub use doctor::{Checked, DoctorReport, Finding, FindingKind};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::{Error, ErrorKind, Result};
@@ -60,13 +60,14 @@ pub use query::plan::Considered;
 pub use query::{OrderBy, Query};
 pub use resource::{
     BulkFailure, BulkReport, ChangeReport, Content, DeleteReport, Explanation, InsertOptions, Inserted, Meta,
-    NumberedPage, OnError, Page, Record, Records, ReindexReport, Requests, Resource, RotateReport, RowFailure,
-    UpdateOptions,
+    NumberedPage, OnError, Page, Record, Records, ReindexProgress, ReindexReport, Requests, Resource, RotateReport,
+    RowFailure, UpdateOptions,
 };
 pub use s3db_format::FieldError;
 pub use s3db_format::catalog::Resource as CatalogEntry;
 pub use s3db_format::error::did_you_mean;
 pub use s3db_format::resource::{Behavior, ResourceDefinition};
+pub use s3db_format::update::ResourceUpdate;
 pub use s3db_store as store;
 pub use s3db_store::{Probe, Swap};
 pub use typed::{Stored, TypedResource};
@@ -84,6 +85,7 @@ mod tests {
         fn check(db: &Database, users: &Resource) {
             is_send(db.create_resource(ResourceDefinition::new("x")));
             is_send(db.drop_resource("x"));
+            is_send(db.update_resource("x", ResourceUpdate::new()));
             is_send(db.status());
             is_send(db.doctor(true, &|_, _| ()));
             is_send(db.lease("x", &LeaseOptions::new("x")));

@@ -19,7 +19,8 @@ use s3db::store::fault::{Fault, Faulty};
 use s3db::store::memory::Memory;
 use s3db::store::{Quirks, Store};
 use s3db::{
-    Database, ErrorKind, FindingKind, Query, Resource, ResourceDefinition, Result, SeededEntropy, UpdateOptions,
+    ChangeReport, Database, ErrorKind, FindingKind, Query, Resource, ResourceDefinition, ResourceUpdate, Result,
+    SeededEntropy, UpdateOptions,
 };
 use serde_json::{Value, json};
 
@@ -69,7 +70,7 @@ fn definition(name: &str) -> ResourceDefinition {
 
 type Work = fn(Database) -> std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
-const OPERATIONS: [(&str, Work); 12] = [
+const OPERATIONS: [(&str, Work); 17] = [
     ("insert", |db| {
         Box::pin(async move { r(&db).await?.insert(json!({"id": "n", "s": "x", "o": {"n": "q"}})).await.map(drop) })
     }),
@@ -93,8 +94,46 @@ const OPERATIONS: [(&str, Work); 12] = [
     ("content", |db| Box::pin(async move { r(&db).await?.set_content("a", "bytes", "text/plain").await })),
     ("create", |db| Box::pin(async move { db.create_resource(definition("made")).await.map(drop) })),
     ("reindex", |db| Box::pin(async move { r(&db).await?.reindex(&|_| ()).await.map(drop) })),
+    ("update of a definition", |db| {
+        let update = ResourceUpdate::new().attribute("more", "string|optional");
+        Box::pin(async move { db.update_resource("r", update).await.map(drop) })
+    }),
+    ("update with a new partition", |db| {
+        let update = ResourceUpdate::new().partition("byK", [("k", "number")]);
+        Box::pin(async move {
+            db.update_resource("r", update).await?;
+            r(&db).await?.reindex(&|_| ()).await.map(drop)
+        })
+    }),
+    ("update with another partition in its place", |db| {
+        let update = ResourceUpdate::new().partition("byK", [("s", "string|maxlength:1")]);
+        Box::pin(async move {
+            db.update_resource("r", ResourceUpdate::new().partition("byK", [("k", "number")])).await?;
+            db.update_resource("r", update).await?;
+            r(&db).await?.reindex(&|_| ()).await.map(drop)
+        })
+    }),
+    ("update by filter", |db| {
+        Box::pin(async move {
+            let x = Query::filter(json!({"s": "x"}));
+            first_failure(r(&db).await?.update_where(&x, json!({"s": "y"}), &|_| ()).await?)
+        })
+    }),
+    ("delete by filter", |db| {
+        Box::pin(async move {
+            let some = Query::filter(json!({"s": {"$in": ["x", "z"]}, "o.n": {"$ne": "b"}}));
+            first_failure(r(&db).await?.delete_where(&some, &|_| ()).await?)
+        })
+    }),
     ("doctor", |db| Box::pin(async move { db.doctor(true, &|_, _| ()).await.map(drop) })),
 ];
+
+fn first_failure(report: ChangeReport) -> Result<()> {
+    match report.failed.into_iter().next() {
+        Some(failure) => Err(failure.error),
+        None => Ok(()),
+    }
+}
 
 async fn r(db: &Database) -> Result<Resource> {
     db.resource("r").await
@@ -225,8 +264,8 @@ async fn doctor_finds_and_mends_each_kind_of_damage() {
     let index: Vec<&String> = keys.iter().filter(|k| k.starts_with("s3db/tmp/index/r/byS/")).collect();
     world.memory.delete(index[0], none.clone()).await.unwrap();
     for (key, body) in [
-        ("s3db/tmp/index/r/byS/s=gone/a/0", ""),
-        ("s3db/tmp/index/dropped/byS/s=x/a/0", ""),
+        ("s3db/tmp/index/r/byS/s=gone/a!0", ""),
+        ("s3db/tmp/index/dropped/byS/s=x/a!0", ""),
         ("s3db/tmp/probe/abc/race-1", "1"),
         ("s3db/tmp/leases/backup.json", "{"),
         ("s3db/tmp/partitions/r/byNothing", "{}"),

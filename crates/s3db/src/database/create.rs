@@ -89,6 +89,7 @@ impl Database {
         }
         report.records = inner.purge(&keys::records(name)).await?;
         report.references += inner.purge(&keys::resource(name)).await? + inner.purge(&keys::index_of(name)).await?;
+        inner.delete_plain(&[keys::backfill(name)]).await?;
         if known.is_none() && report == DropReport::default() {
             return Err(unknown_resource(name, &catalog));
         }
@@ -117,8 +118,9 @@ impl Inner {
         // Nothing to do where another process was first: it marks its own partitions.
         let Some(created) = created else { return Ok(()) };
         self.keep_version_copy(name, &created).await?;
+        let resource = self.resource(name).await?;
         for partition in &created.partitions {
-            self.mark_indexed(name, partition).await?;
+            self.mark_indexed(&resource, partition).await?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod reading;
 mod sharing;
 mod status;
 mod throttle;
+mod update;
 mod versions;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use copy::{CopyOptions, CopyReport};
 pub use create::DropReport;
 pub use open::DatabaseBuilder;
 pub use status::Status;
+pub use update::UpdateReport;
 
 use cache::CatalogCache;
 use throttle::Throttle;

@@ -1,7 +1,7 @@
 //! The keys of partitions beside the records that they should lead to.
 
 use s3db_format::catalog;
-use s3db_format::keys::partition_markers;
+use s3db_format::keys::{decoded_folder, index_of, partition_markers};
 use s3db_format::partition::Partition;
 use s3db_store::{Entry, List};
 
@@ -9,7 +9,7 @@ use super::Doctor;
 use super::records::{Expected, digest};
 use super::report::{FindingKind, Findings};
 use crate::error::{ErrorKind, Result};
-use crate::resource::{Placed, Resource};
+use crate::resource::{Placed, ReindexProgress, Resource};
 
 impl Doctor<'_> {
     /// Compares the keys that are there with those that records should have.
@@ -35,7 +35,11 @@ impl Doctor<'_> {
             }
         }
         if self.repair {
-            resource.reindex(&|records| (self.progress)(resource.name(), records)).await?;
+            let told = |progress: ReindexProgress| match progress {
+                ReindexProgress::Waiting(_) => (self.progress)("waiting for writers to learn of a partition", 0),
+                ReindexProgress::Records(records) => (self.progress)(resource.name(), records),
+            };
+            resource.reindex(&told).await?;
         }
         Ok(())
     }
@@ -144,7 +148,7 @@ impl Doctor<'_> {
         }
     }
 
-    /// Markers of partitions that the resource does not have.
+    /// Markers and index keys of partitions that the resource does not have.
     async fn check_markers(
         &self,
         resource: &Resource,
@@ -161,6 +165,13 @@ impl Doctor<'_> {
                     self.inner.delete_plain(std::slice::from_ref(&key)).await?;
                 }
                 findings.add(FindingKind::LeftOver, Some(resource.name()), key, self.repair);
+            }
+        }
+        let place = index_of(resource.name());
+        for prefix in self.folders(&place).await? {
+            let name = decoded_folder(&place, &prefix).unwrap_or_default();
+            if entry.partition(&name).is_none() {
+                self.sweep(&prefix, findings).await?;
             }
         }
         Ok(())

@@ -52,7 +52,7 @@ impl Doctor<'_> {
     }
 
     /// The folders right under a prefix.
-    async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+    pub(super) async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
         let mut folders = Vec::new();
         let mut token = None;
         loop {
@@ -73,7 +73,7 @@ impl Doctor<'_> {
     }
 
     /// Removes disposable objects that are old.
-    async fn sweep(&self, prefix: &str, findings: &mut Findings) -> Result<()> {
+    pub(super) async fn sweep(&self, prefix: &str, findings: &mut Findings) -> Result<()> {
         let mut token = None;
         loop {
             let page = self.inner.list(List { token, ..List::prefix(prefix) }).await?;

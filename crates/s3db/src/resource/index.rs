@@ -196,7 +196,7 @@ impl Inner {
             // Nobody keeps the index there.
             return Ok(false);
         }
-        let hash = self.marker_hash(partition);
+        let hash = self.marker_hash(resource, partition);
         let key = (resource.name.clone(), partition.name.clone(), hash.clone());
         let now = self.clock.monotonic();
         if self.markers.seen_at(&key).is_some_and(|at| now.saturating_sub(at) < MARKER_FRESH) {
@@ -214,21 +214,20 @@ impl Inner {
     }
 
     /// Marks a partition's index as complete.
-    pub(crate) async fn mark_indexed(&self, resource: &str, partition: &Partition) -> Result<()> {
-        let body = json!({ "hash": self.marker_hash(partition), "completedAt": self.now() });
+    pub(crate) async fn mark_indexed(&self, resource: &catalog::Resource, partition: &Partition) -> Result<()> {
+        let body = json!({ "hash": self.marker_hash(resource, partition), "completedAt": self.now() });
         let put = Put {
             body: Bytes::from(body.to_string()),
             content_type: Some("application/json".into()),
             ..Put::default()
         };
-        self.put_plain(&keys::partition_marker(resource, &partition.name), put).await
+        self.put_plain(&keys::partition_marker(&resource.name, &partition.name), put).await
     }
 
-    /// A marker counts for the very fields, rules and keeper that it was made for.
-    fn marker_hash(&self, partition: &Partition) -> String {
-        match self.keeper.mark() {
-            None => hash_json(&json!(partition.fields())),
-            Some(mark) => hash_json(&json!([mark, partition.fields()])),
-        }
+    /// A marker counts for the very fields, rules and keeper that it was made for, and since the version
+    /// that brought them: one that was removed and added again has another.
+    pub(super) fn marker_hash(&self, resource: &catalog::Resource, partition: &Partition) -> String {
+        let since = resource.partition_since(partition).map(|version| version.name.as_str());
+        hash_json(&json!([self.keeper.mark(), since, partition.fields()]))
     }
 }

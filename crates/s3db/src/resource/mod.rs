@@ -46,7 +46,7 @@ pub(crate) use keeper::{Keeper, Placed};
 pub use list::{NumberedPage, Page, Records};
 pub use record::{Meta, Record};
 pub(crate) use references::ReferenceKeeper;
-pub use reindex::ReindexReport;
+pub use reindex::{ReindexProgress, ReindexReport};
 pub use rotate::RotateReport;
 pub use update::UpdateOptions;
 
