@@ -10,7 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::collation;
 use crate::date;
+use crate::error::DefinitionError;
 use crate::js;
+use crate::rule::Rule;
 
 /// Characters that stand for themselves in a segment of an index key.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -208,6 +210,21 @@ pub fn field_text(value: &Value, rule: &str) -> Option<String> {
         return Some(day_text(value));
     }
     Some(value.to_owned())
+}
+
+/// Checks the rule of a field: a type, and `maxlength:N` or the options of the type's own rules, which
+/// say nothing here.
+pub(crate) fn check_rule(rule: &str) -> Result<(), DefinitionError> {
+    let length = rule.split('|').map(str::trim).filter_map(|word| word.strip_prefix("maxlength:"));
+    if let Some(wrong) = length.clone().find(|digits| !digits.bytes().all(|b| b.is_ascii_digit()) || digits.is_empty())
+    {
+        return Err(DefinitionError::new(format!("'maxlength:{wrong}' needs a number, as in 'string|maxlength:10'")));
+    }
+    if rule.split('|').all(|word| word.trim().starts_with("maxlength:")) {
+        return Ok(());
+    }
+    Rule::parse(&rule.split('|').filter(|word| !word.trim().starts_with("maxlength:")).collect::<Vec<_>>().join("|"))
+        .map(|_| ())
 }
 
 fn max_length(rule: &str) -> Option<usize> {

@@ -8,7 +8,7 @@ use crate::error::DefinitionError;
 use crate::js;
 use crate::keys;
 use crate::limits;
-use crate::partition::Partition;
+use crate::partition::{self, Partition};
 use crate::schema::Schema;
 
 /// Where a record's values are stored.
@@ -369,8 +369,14 @@ impl Version {
                 continue;
             };
             for (path, rule) in fields {
-                if !rule.is_string() {
-                    problems.push(DefinitionError::new(format!("the rule of field '{path}' must be a text")).at(&at));
+                match rule.as_str() {
+                    None => problems
+                        .push(DefinitionError::new(format!("the rule of field '{path}' must be a text")).at(&at)),
+                    Some(rule) => {
+                        if let Err(problem) = partition::check_rule(rule) {
+                            problems.push(problem.at(&format!("{at}.{path}")));
+                        }
+                    }
                 }
                 self.check_partition_field(path, &at, problems);
             }

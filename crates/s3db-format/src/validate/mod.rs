@@ -195,7 +195,9 @@ impl Validator<'_> {
     fn check_leaf(&self, rule: &Rule, value: Option<&Value>) -> Result<Option<Value>, Failure> {
         let filled;
         let value = match value {
-            None if self.mode == Mode::Insert => {
+            // An update leaves out what may be missing; what must be there a record of an older version
+            // may lack.
+            None if self.mode == Mode::Insert || !rule.is_optional() => {
                 filled = default_value(rule);
                 filled.as_ref()
             }
