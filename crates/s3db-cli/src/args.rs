@@ -101,7 +101,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
-    /// List, show, create, reindex and drop resources
+    /// List, show, create, update, reindex and drop resources
     #[command(subcommand)]
     Resource(ResourceCommand),
     /// Insert one record, an array, or JSON lines
@@ -322,7 +322,45 @@ pub(crate) enum ResourceCommand {
         #[arg(long = "partition", value_name = "NAME=FIELD[:RULE][,…]")]
         partitions: Vec<String>,
     },
-    /// Build the partition index of a resource
+    /// Change a resource's definition as a new version, and build the index of new partitions
+    #[command(
+        after_help = "Examples:\n  s3db resource update users --attributes '{\"age\": \"number|optional\"}'\n  s3db resource update users --partition byAge=age:number\n  s3db resource update users --remove-attribute nickname --remove-partition byNickname\n\nAttributes are appended or changed in place; what is not named stays. Records of older versions are read as\nthey are. The index of a new partition is built two minutes after the change, when every running writer knows\nit; until then the partition is scanned. Interrupt it at will: `s3db resource reindex` goes on."
+    )]
+    Update {
+        /// The resource
+        name: String,
+        /// Attributes to append or change as JSON, or @FILE
+        #[arg(long, value_name = "JSON|@FILE")]
+        attributes: Option<String>,
+        /// An attribute to remove, by its dotted path; records keep its values. May be repeated
+        #[arg(long = "remove-attribute", value_name = "FIELD")]
+        remove_attributes: Vec<String>,
+        /// Where values are stored from now on: user-managed, enforce-limits, truncate-data, body-overflow or body-only
+        #[arg(long, value_name = "B")]
+        behavior: Option<String>,
+        /// Keep createdAt and updatedAt from now on
+        #[arg(long, conflicts_with = "no_timestamps")]
+        timestamps: bool,
+        /// Keep createdAt and updatedAt no longer
+        #[arg(long)]
+        no_timestamps: bool,
+        /// Refuse delete_all
+        #[arg(long, conflicts_with = "not_paranoid")]
+        paranoid: bool,
+        /// Allow delete_all
+        #[arg(long)]
+        not_paranoid: bool,
+        /// A partition to add or change: NAME=FIELD[:RULE][,FIELD[:RULE]…]; may be repeated
+        #[arg(long = "partition", value_name = "NAME=FIELD[:RULE][,…]")]
+        partitions: Vec<String>,
+        /// A partition to remove; may be repeated
+        #[arg(long = "remove-partition", value_name = "NAME")]
+        remove_partitions: Vec<String>,
+        /// Leave the index of new partitions to `s3db resource reindex`
+        #[arg(long)]
+        no_index: bool,
+    },
+    /// Build the partition index of a resource; goes on where an earlier run was cut off
     Reindex {
         /// The resource
         name: String,

@@ -1,6 +1,6 @@
 //! `s3db resource …`
 
-use s3db::{Behavior, Database, ResourceDefinition};
+use s3db::{Behavior, Database, ReindexProgress, ReindexReport, ResourceDefinition, ResourceUpdate};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Format, ResourceCommand};
@@ -20,16 +20,43 @@ pub(super) async fn run(context: &mut Context, command: ResourceCommand) -> Resu
             if let Some(word) = behavior {
                 definition.behavior = behavior_of(&word)?;
             }
-            for partition in &partitions {
-                let (name, fields) = partition_of(partition)?;
-                if definition.partitions.insert(name.clone(), json!({ "fields": fields })).is_some() {
-                    return Err(Failure::usage(
-                        format!("the partition '{name}' is given twice"),
-                        "give all its fields at once, as in --partition byPlace=country,city",
-                    ));
-                }
-            }
+            definition.partitions = partitions_of(&partitions)?;
             create(context, definition).await
+        }
+        ResourceCommand::Update {
+            name,
+            attributes,
+            remove_attributes,
+            behavior,
+            timestamps,
+            no_timestamps,
+            paranoid,
+            not_paranoid,
+            partitions,
+            remove_partitions,
+            no_index,
+        } => {
+            let mut update = ResourceUpdate::new();
+            for (name, definition) in attributes.map_or_else(|| Ok(Map::new()), |a| attributes_of(&a))? {
+                update = update.attribute(name, definition);
+            }
+            for (name, partition) in partitions_of(&partitions)? {
+                let fields = partition.get("fields").and_then(Value::as_object).into_iter().flatten();
+                update =
+                    update.partition(name, fields.filter_map(|(path, rule)| Some((path.as_str(), rule.as_str()?))));
+            }
+            update = remove_attributes.into_iter().fold(update, ResourceUpdate::remove_attribute);
+            update = remove_partitions.into_iter().fold(update, ResourceUpdate::remove_partition);
+            if let Some(word) = behavior {
+                update = update.behavior(behavior_of(&word)?);
+            }
+            if timestamps || no_timestamps {
+                update = update.timestamps(timestamps);
+            }
+            if paranoid || not_paranoid {
+                update = update.paranoid(paranoid);
+            }
+            change(context, &name, update, !no_index).await
         }
         ResourceCommand::Reindex { name } => reindex(context, &name).await,
         ResourceCommand::Drop { name, yes } => drop(context, &name, yes).await,
@@ -90,14 +117,58 @@ async fn create(context: &mut Context, definition: ResourceDefinition) -> Result
     Ok(exit::DONE)
 }
 
+async fn change(context: &mut Context, name: &str, update: ResourceUpdate, index: bool) -> Result<u8, Failure> {
+    let printer = context.printer()?;
+    let db = context.connect(Missing::Refuse).await?;
+    let waiting = Progress::start("waiting until readers forget the index of a partition", context.quiet());
+    let report = db.update_resource(name, update).await?;
+    std::mem::drop(waiting);
+    let mut result = described(&db, name).await?;
+    let mut indexed = Value::Null;
+    if index && !report.to_index.is_empty() {
+        indexed = json!(build_index(context, &db, name).await?);
+    }
+    if printer.format == Format::Table {
+        let what = if report.changed { "is now at" } else { "was already so, at" };
+        printer.line(&format!("resource '{name}' {what} version {}", report.version))?;
+        if !index && !report.to_index.is_empty() {
+            printer.note(&format!(
+                "{} scanned until `s3db resource reindex {name}`",
+                match report.to_index.as_slice() {
+                    [one] => format!("partition {one} is"),
+                    several => format!("partitions {} are", several.join(", ")),
+                }
+            ));
+        }
+        return Ok(exit::DONE);
+    }
+    if let Some(members) = result.as_object_mut() {
+        members.insert("changed".into(), json!(report.changed));
+        members.insert("indexed".into(), indexed);
+    }
+    printer.one(&result)?;
+    Ok(exit::DONE)
+}
+
 async fn reindex(context: &mut Context, name: &str) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let db = context.connect(Missing::Refuse).await?;
-    let progress = Progress::start("records", context.quiet());
-    let report = db.resource(name).await?.reindex(&|done| progress.set(done as u64)).await?;
-    std::mem::drop(progress);
+    let report = build_index(context, &db, name).await?;
     printer.one(&json!(report))?;
     Ok(exit::DONE)
+}
+
+async fn build_index(context: &mut Context, db: &Database, name: &str) -> Result<ReindexReport, Failure> {
+    let printer = context.printer()?;
+    let progress = Progress::start("records", context.quiet());
+    let told = |what: ReindexProgress| match what {
+        ReindexProgress::Waiting(time) => {
+            printer.note(&format!("waiting {} s, until every running writer knows the partition", time.as_secs()));
+        }
+        ReindexProgress::Records(done) => progress.set(done as u64),
+        _ => {}
+    };
+    Ok(db.resource(name).await?.reindex(&told).await?)
 }
 
 async fn drop(context: &mut Context, name: &str, yes: bool) -> Result<u8, Failure> {
@@ -119,6 +190,20 @@ fn attributes_of(argument: &str) -> Result<Map<String, Value>, Failure> {
         Value::Object(attributes) => Ok(attributes),
         _ => Err(Failure::input("--attributes is no JSON object", "write '{\"name\": \"string|min:2\"}', or @FILE")),
     }
+}
+
+fn partitions_of(arguments: &[String]) -> Result<Map<String, Value>, Failure> {
+    let mut partitions = Map::new();
+    for partition in arguments {
+        let (name, fields) = partition_of(partition)?;
+        if partitions.insert(name.clone(), json!({ "fields": fields })).is_some() {
+            return Err(Failure::usage(
+                format!("the partition '{name}' is given twice"),
+                "give all its fields at once, as in --partition byPlace=country,city",
+            ));
+        }
+    }
+    Ok(partitions)
 }
 
 fn behavior_of(word: &str) -> Result<Behavior, Failure> {
