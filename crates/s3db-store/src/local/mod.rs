@@ -6,6 +6,7 @@
 
 mod bodies;
 mod open;
+mod pool;
 mod read;
 mod turn;
 mod write;
@@ -23,6 +24,7 @@ use crate::{
 };
 
 use bodies::Bodies;
+use pool::Pool;
 use read::Readers;
 use write::{Change, Writer};
 
@@ -51,6 +53,7 @@ pub struct Local {
     clock: Arc<dyn Clock>,
     bodies: Bodies,
     readers: Readers,
+    pool: Pool,
     writer: Writer,
 }
 
@@ -69,6 +72,7 @@ impl Local {
             quirks: options.quirks,
             clock: options.clock,
             readers: Readers::new(directory),
+            pool: Pool::default(),
             bodies,
             writer,
         })
@@ -78,23 +82,18 @@ impl Local {
     pub fn exists(directory: &Path) -> bool {
         open::file_in(directory).is_file()
     }
-
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        let joined = tokio::task::spawn_blocking(work).await;
-        joined.map_err(|e| StoreError::new(ErrorKind::Unknown, format!("the store's thread ended: {e}")))?
-    }
 }
 
 #[async_trait]
 impl Store for Local {
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Object> {
         let (readers, bodies, key) = (self.readers.clone(), self.bodies.clone(), key.to_owned());
-        self.blocking(move || readers.get(&bodies, &key, range)).await
+        self.pool.run(move || readers.get(&bodies, &key, range)).await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta> {
         let (readers, key) = (self.readers.clone(), key.to_owned());
-        self.blocking(move || readers.head(&key)).await
+        self.pool.run(move || readers.head(&key)).await
     }
 
     async fn put(&self, key: &str, put: Put, precondition: Precondition) -> Result<String> {
@@ -103,7 +102,7 @@ impl Store for Local {
         let (bodies, key) = (self.bodies.clone(), key.to_owned());
         let body = if put.body.len() > bodies::INLINE_BYTES {
             let bytes = put.body.clone();
-            let file = self.blocking(move || bodies.write(&bytes)).await?;
+            let file = self.pool.run(move || bodies.write(&bytes)).await?;
             write::Body::File { name: file, size: put.body.len() as u64 }
         } else {
             write::Body::Inline(put.body)
@@ -124,7 +123,7 @@ impl Store for Local {
 
     async fn list(&self, list: List) -> Result<Page> {
         let readers = self.readers.clone();
-        self.blocking(move || readers.list(&list)).await
+        self.pool.run(move || readers.list(&list)).await
     }
 
     async fn copy(&self, from: &str, to: &str, copy: Copy) -> Result<String> {

@@ -13,7 +13,7 @@ use super::{open, sqlite_error};
 use crate::store::{page_of, slice};
 use crate::{Entry, ErrorKind, List, Object, ObjectMeta, Page, Result, StoreError};
 
-/// Idle connections that are kept.
+/// Idle connections that are kept: one for each thread that reads.
 const KEPT: usize = 8;
 /// Times that a body is looked for again after its file was replaced under the reader.
 const BODY_ATTEMPTS: usize = 100;

@@ -1,0 +1,62 @@
+//! Benchmarks, run by hand. They print ratios to a rival that does the same work on the same machine
+//! in the same run, in turns; times by themselves mean nothing here.
+//!
+//! ```text
+//! cargo run --release -p s3db-bench -- embedded        beside plain SQLite
+//! cargo run --release -p s3db-bench -- bucket URL      beside the bare AWS SDK, on the same server
+//! cargo run --release -p s3db-bench -- growth          at 1×, 10× and 100× the data
+//! cargo run --release -p s3db-bench -- secrets         own salt, and one of its own in each record
+//! ```
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "this program prints what it measures by the clock"
+)]
+
+mod bucket;
+mod embedded;
+mod growth;
+mod measure;
+mod secrets;
+
+use clap::Parser;
+
+/// What to measure.
+#[derive(Debug, Parser)]
+enum Bench {
+    /// The embedded store beside plain SQLite
+    Embedded {
+        /// Operations of each kind in a round
+        #[arg(long, default_value_t = 20_000)]
+        operations: usize,
+    },
+    /// A bucket beside the bare AWS SDK that sends the same requests
+    Bucket {
+        /// http://KEY:SECRET@host:port/bucket
+        url: String,
+        /// Operations of each kind in a round
+        #[arg(long, default_value_t = 1_000)]
+        operations: usize,
+    },
+    /// How time and memory grow with the data
+    Growth {
+        /// Records at 1×
+        #[arg(long, default_value_t = 1_000)]
+        records: usize,
+    },
+    /// What secret fields cost
+    Secrets,
+}
+
+/// Any failure ends the program.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    match Bench::parse() {
+        Bench::Embedded { operations } => embedded::run(operations).await,
+        Bench::Bucket { url, operations } => bucket::run(&url, operations).await,
+        Bench::Growth { records } => growth::run(records).await,
+        Bench::Secrets => secrets::run().await,
+    }
+}

@@ -1,0 +1,92 @@
+//! Measuring: rounds in turns, medians, tails, CPU and memory.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::Outcome;
+
+/// Rounds of each side; the median counts.
+pub(crate) const ROUNDS: usize = 5;
+/// Operations at once.
+pub(crate) const AT_ONCE: usize = 64;
+
+/// One round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Round {
+    operations: usize,
+    wall: Duration,
+    p50: Duration,
+    p99: Duration,
+    cpu: Duration,
+}
+
+impl Round {
+    pub(crate) fn per_second(&self) -> f64 {
+        self.operations as f64 / self.wall.as_secs_f64()
+    }
+}
+
+/// Does so many operations, some at once, and takes the time of each.
+pub(crate) async fn round<F>(operations: usize, at_once: usize, work: impl Fn(usize) -> F) -> Outcome<Round>
+where
+    F: Future<Output = Outcome<()>>,
+{
+    let (cpu, begun) = (cpu_time()?, Instant::now());
+    let timed = stream::iter(0..operations).map(|n| {
+        let work = work(n);
+        async move {
+            let begun = Instant::now();
+            work.await?;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(begun.elapsed())
+        }
+    });
+    let mut times: Vec<Duration> = timed.buffer_unordered(at_once).try_collect().await?;
+    let (wall, cpu) = (begun.elapsed(), cpu_time()?.saturating_sub(cpu));
+    times.sort();
+    let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
+    Ok(Round { operations, wall, p50: at(50), p99: at(99), cpu })
+}
+
+/// The round with the median throughput.
+pub(crate) fn median(mut rounds: Vec<Round>) -> Outcome<Round> {
+    rounds.sort_by_key(|round| round.wall);
+    rounds.get(rounds.len() / 2).copied().ok_or_else(|| "no round".into())
+}
+
+/// Prints two sides and their ratio.
+pub(crate) fn print(what: &str, ours: &Round, rival: &str, theirs: &Round) {
+    println!("{what}");
+    for (name, round) in [("s3db", ours), (rival, theirs)] {
+        println!(
+            "  {name:<22} {:>9.0}/s   p50 {:>8.2} ms   p99 {:>8.2} ms   CPU {:>6.3} s per 1,000",
+            round.per_second(),
+            round.p50.as_secs_f64() * 1e3,
+            round.p99.as_secs_f64() * 1e3,
+            round.cpu.as_secs_f64() * 1e3 / round.operations as f64
+        );
+    }
+    println!("  ratio                  {:>9.2}", ours.per_second() / theirs.per_second());
+}
+
+/// CPU time of this process, all threads.
+pub(crate) fn cpu_time() -> Outcome<Duration> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<u64>().ok()).unwrap_or_default();
+    // utime and stime, in hundredths of a second.
+    Ok(Duration::from_millis((ticks(11) + ticks(12)) * 10))
+}
+
+/// Begins a new peak of memory.
+pub(crate) fn reset_peak_memory() -> Outcome<()> {
+    Ok(std::fs::write("/proc/self/clear_refs", "5")?)
+}
+
+/// The peak of memory in MiB.
+pub(crate) fn peak_memory() -> Outcome<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib / 1024.0)
+}
