@@ -336,3 +336,56 @@ fn permissions_that_are_missing_are_told() {
     s.run(&["list", "users"]);
     insta::assert_snapshot!(s.finish());
 }
+
+#[test]
+fn queries_are_explained_and_change_what_they_take() {
+    let mut s = with_users();
+    s.write(
+        "users.jsonl",
+        "{\"id\":\"ana\",\"name\":\"Ana\",\"country\":\"BR\"}\n{\"id\":\"ben\",\"name\":\"Ben\",\"country\":\"DE\"}\n{\"id\":\"cleo\",\"name\":\"Cleo, \\\"C\\\"\",\"country\":\"BR\"}\n{\"id\":\"dora\",\"name\":\"null\"}\n",
+    );
+    s.run(&["import", "users", "users.jsonl"])
+        .run(&["list", "users", "--where", r#"{"name": {"$gte": "B"}, "country": {"$in": ["BR", "DE"]}}"#])
+        .run(&["list", "users", "--where", r#"{"country": "BR"}"#, "--explain", "--output", "table"])
+        .run(&["list", "users", "--where", r#"{"country": "BR"}"#, "--fields", "id,country"])
+        .run(&["list", "users", "--order-by", "country:desc,name", "--limit", "2"])
+        .run(&["count", "users", "--where", r#"{"country": {"$exists": false}}"#, "--json"])
+        .run(&["list", "users", "--where", r#"{"nane": "Ana"}"#])
+        .run(&["list", "users", "--where", r#"{"$or": [{"name": {"$regx": "A"}}]}"#])
+        .run(&["list", "users", "--order-by", "password"])
+        .run(&["list", "users", "--after", "x", "--order-by", "name"])
+        .run(&["update", "users", r#"{"country": "PT"}"#, "--where", r#"{"country": "BR"}"#])
+        .run(&["update", "users", r#"{"country": "PT"}"#, "--where", r#"{"country": "BR"}"#, "--dry-run"])
+        .run(&["update", "users", r#"{"country": "PT"}"#, "--where", r#"{"country": "BR"}"#, "--yes"])
+        .run(&["update", "users", r#"{"name": "x"}"#, "--where", r#"{"id": "ben"}"#, "--yes"])
+        .run(&["delete", "users", "--where", r#"{"country": "DE"}"#, "--yes"])
+        .run(&["export", "users", "--format", "csv"]);
+    let csv = s.command(&["export", "users", "--format", "csv"]).output().unwrap().stdout;
+    s.write("users.csv", &String::from_utf8(csv).unwrap());
+    s.run(&["resource", "create", "copies", "--attributes", USERS, "--quiet", "--output", "table"]).run(&[
+        "import",
+        "copies",
+        "users.csv",
+    ]);
+    let rows = |s: &Session, resource: &str| s.command(&["export", resource]).output().unwrap().stdout;
+    assert_eq!(rows(&s, "users"), rows(&s, "copies"), "a round trip by CSV");
+    s.write("wrong.csv", "id,nane\nx,Xaver\n");
+    s.run(&["import", "copies", "wrong.csv"]);
+    insta::assert_snapshot!(s.finish());
+}
+
+#[test]
+fn definitions_are_changed() {
+    let mut s = with_users();
+    s.run(&["insert", "users", r#"{"id": "ana", "name": "Ana", "country": "BR"}"#])
+        .run(&["resource", "update", "users", "--attributes", r#"{"age": "number|optional"}"#, "--output", "table"])
+        .run(&["resource", "update", "users", "--attributes", r#"{"age": "number|optional"}"#, "--output", "table"])
+        .run(&["resource", "update", "users", "--partition", "byAge=age:number", "--no-index", "--output", "table"])
+        .run(&["update", "users", "ana", r#"{"age": 30}"#])
+        .run(&["list", "users", "--where", r#"{"age": 30}"#])
+        .run(&["resource", "update", "users", "--attributes", r#"{"age": "numbr"}"#])
+        .run(&["resource", "update", "users", "--remove-attribute", "country"])
+        .run(&["resource", "update", "users", "--partition", "byAge=agee"])
+        .run(&["resource", "update", "userz", "--remove-attribute", "country"]);
+    insta::assert_snapshot!(s.finish());
+}

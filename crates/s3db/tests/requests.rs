@@ -262,6 +262,8 @@ async fn queries(b: &mut Bench, flat: &Resource, parts: &Resource) {
     let mut rows = flat.stream(&Query::all()).await.unwrap();
     rows.next().await.unwrap().unwrap();
     assert!(t.1.elapsed().as_secs() <= 2, "the first of 2,500 rows is there after two rounds");
+    let read = (b.counters.read() - t.0).get;
+    assert!(read <= 64, "{read} rows are held for one that was asked for");
     drop(rows);
 
     fill(parts, 100).await;

@@ -11,12 +11,15 @@ use s3db::{Database, Location, Query, Resource, ResourceDefinition};
 use serde_json::json;
 
 use crate::Outcome;
-use crate::measure::{AT_ONCE, ROUNDS, Round, median, print, round};
+use crate::measure::{AT_ONCE, ROUNDS, Round, median, on, print, round};
 
 const KIB: usize = 1_000;
 /// Rows of a list.
 const LISTED: usize = 1_000;
+/// Lists in a round.
+const LISTS: usize = 8;
 
+#[derive(Clone)]
 struct Bare {
     client: Client,
     bucket: String,
@@ -29,18 +32,18 @@ pub(crate) async fn run(url: &str, operations: usize) -> Outcome<()> {
     let db = Database::connect(format!("{}/bench-{stamp}", url.trim_end_matches('/'))).await?;
     let rows = db.create_resource(ResourceDefinition::new("rows").attribute("text", "string")).await?;
     let listed = db.create_resource(ResourceDefinition::new("listed").attribute("text", "string")).await?;
-    round(LISTED, AT_ONCE, |n| insert(&listed, n)).await?;
-    round(LISTED, AT_ONCE, |n| bare.put(format!("listed/{n:08}"))).await?;
+    round(LISTED, AT_ONCE, on(&listed, 0, insert)).await?;
+    round(LISTED, AT_ONCE, on(&bare, 0, |bare, n| bare.put(format!("listed/{n:08}")))).await?;
     let mut sides: [Vec<Round>; 6] = Default::default();
     for turn in 0..ROUNDS {
-        let at = |n: usize| turn * operations + n;
+        let at = turn * operations;
         let results = [
-            round(operations, AT_ONCE, |n| insert(&rows, at(n))).await?,
-            round(operations, AT_ONCE, |n| bare.put(format!("rows/{:08}", at(n)))).await?,
-            round(operations, AT_ONCE, |n| get(&rows, at(n))).await?,
-            round(operations, AT_ONCE, |n| bare.get(format!("rows/{:08}", at(n)))).await?,
-            round(1, 1, |_| list(&listed)).await?,
-            round(1, 1, |_| bare.list("listed/".into())).await?,
+            round(operations, AT_ONCE, on(&rows, at, insert)).await?,
+            round(operations, AT_ONCE, on(&bare, at, |bare, n| bare.put(format!("rows/{n:08}")))).await?,
+            round(operations, AT_ONCE, on(&rows, at, get)).await?,
+            round(operations, AT_ONCE, on(&bare, at, |bare, n| bare.get(format!("rows/{n:08}")))).await?,
+            round(LISTS, 1, on(&listed, 0, |rows, _| list(rows))).await?,
+            round(LISTS, 1, on(&bare, 0, |bare, _| bare.list("listed/".into()))).await?,
         ];
         for (side, result) in sides.iter_mut().zip(results) {
             side.push(result);
@@ -54,17 +57,17 @@ pub(crate) async fn run(url: &str, operations: usize) -> Outcome<()> {
     Ok(())
 }
 
-async fn insert(rows: &Resource, n: usize) -> Outcome<()> {
+async fn insert(rows: Resource, n: usize) -> Outcome<()> {
     rows.insert(json!({"id": format!("{n:08}"), "text": "x".repeat(KIB)})).await?;
     Ok(())
 }
 
-async fn get(rows: &Resource, n: usize) -> Outcome<()> {
+async fn get(rows: Resource, n: usize) -> Outcome<()> {
     rows.get(&format!("{n:08}")).await?;
     Ok(())
 }
 
-async fn list(rows: &Resource) -> Outcome<()> {
+async fn list(rows: Resource) -> Outcome<()> {
     match rows.list(&Query::all()).await?.items.len() {
         LISTED => Ok(()),
         other => Err(format!("{other} rows").into()),
@@ -94,25 +97,25 @@ fn connect(url: &str, prefix: &str) -> Outcome<Bare> {
 
 impl Bare {
     /// What our insert sends: the value in a header, a token in the body.
-    async fn put(&self, key: String) -> Outcome<()> {
+    async fn put(self, key: String) -> Outcome<()> {
         let put = self.client.put_object().bucket(&self.bucket).key(format!("{}/{key}", self.prefix));
         let put = put.metadata("0", "x".repeat(KIB)).metadata("_v", "v0").if_none_match("*");
         put.content_type("application/json").body(Bytes::from_static(&[b'r'; 64]).into()).send().await?;
         Ok(())
     }
 
-    async fn get(&self, key: String) -> Outcome<()> {
+    async fn get(self, key: String) -> Outcome<()> {
         let got = self.client.get_object().bucket(&self.bucket).key(format!("{}/{key}", self.prefix)).send().await?;
         got.body.collect().await?;
         Ok(())
     }
 
-    async fn list(&self, prefix: String) -> Outcome<()> {
+    async fn list(self, prefix: String) -> Outcome<()> {
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(format!("{}/{prefix}", self.prefix));
         let page = list.send().await?;
         let from = self.prefix.len() + 1;
         let keys = page.contents().iter().filter_map(|object| Some(object.key()?.get(from..)?.to_owned()));
-        let gets = stream::iter(keys.collect::<Vec<String>>()).map(|key| self.get(key));
+        let gets = stream::iter(keys.collect::<Vec<String>>()).map(|key| self.clone().get(key));
         let got: Vec<()> = gets.buffered(AT_ONCE).try_collect().await?;
         if got.len() == LISTED { Ok(()) } else { Err(format!("{} objects", got.len()).into()) }
     }

@@ -8,7 +8,7 @@ use s3db::{Database, Resource, ResourceDefinition};
 use serde_json::json;
 
 use crate::Outcome;
-use crate::measure::{AT_ONCE, ROUNDS, median, print, round};
+use crate::measure::{AT_ONCE, ROUNDS, median, on, print, round};
 
 const KIB: usize = 1_000;
 
@@ -20,10 +20,11 @@ pub(crate) async fn run(operations: usize) -> Outcome<()> {
     let sqlite = Arc::new(Mutex::new(open(&folder.path().join("plain.sqlite"))?));
     let (mut ours, mut theirs, mut our_gets, mut their_gets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for turn in 0..ROUNDS {
-        ours.push(round(operations, AT_ONCE, |n| insert(&rows, turn * operations + n)).await?);
-        theirs.push(round(operations / 8, AT_ONCE, |n| put(&sqlite, turn * operations + n)).await?);
-        our_gets.push(round(operations, AT_ONCE, |n| get(&rows, turn * operations + n)).await?);
-        their_gets.push(round(operations, AT_ONCE, |n| read(&sqlite, turn * operations + n / 8)).await?);
+        ours.push(round(operations, AT_ONCE, on(&rows, turn * operations, insert)).await?);
+        theirs.push(round(operations / 8, AT_ONCE, on(&sqlite, turn * operations, put)).await?);
+        our_gets.push(round(operations, AT_ONCE, on(&rows, turn * operations, get)).await?);
+        their_gets
+            .push(round(operations, AT_ONCE, on(&sqlite, 0, move |s, n| read(s, turn * operations + n / 8))).await?);
     }
     println!("embedded store, {AT_ONCE} at once, records of 1 KB, every insert durable when it is answered");
     print("inserts, one SQLite transaction each", &median(ours.clone())?, "SQLite, FULL, WAL", &median(theirs)?);
@@ -34,12 +35,12 @@ pub(crate) async fn run(operations: usize) -> Outcome<()> {
     Ok(())
 }
 
-async fn insert(rows: &Resource, n: usize) -> Outcome<()> {
+async fn insert(rows: Resource, n: usize) -> Outcome<()> {
     rows.insert(json!({"id": format!("r{n:08}"), "text": "x".repeat(KIB)})).await?;
     Ok(())
 }
 
-async fn get(rows: &Resource, n: usize) -> Outcome<()> {
+async fn get(rows: Resource, n: usize) -> Outcome<()> {
     rows.get(&format!("r{n:08}")).await?;
     Ok(())
 }
@@ -52,12 +53,12 @@ fn open(path: &Path) -> Outcome<Connection> {
     Ok(connection)
 }
 
-async fn put(sqlite: &Arc<Mutex<Connection>>, n: usize) -> Outcome<()> {
-    with(sqlite, move |connection| insert_row(connection, n)).await
+async fn put(sqlite: Arc<Mutex<Connection>>, n: usize) -> Outcome<()> {
+    with(&sqlite, move |connection| insert_row(connection, n)).await
 }
 
-async fn read(sqlite: &Arc<Mutex<Connection>>, n: usize) -> Outcome<()> {
-    with(sqlite, move |connection| {
+async fn read(sqlite: Arc<Mutex<Connection>>, n: usize) -> Outcome<()> {
+    with(&sqlite, move |connection| {
         let mut select = connection.prepare_cached("SELECT body FROM rows WHERE key = ?")?;
         let body: Vec<u8> = select.query_row([format!("r{n:08}")], |row| row.get(0))?;
         if body.len() == KIB { Ok(()) } else { Err("a row of another size".into()) }

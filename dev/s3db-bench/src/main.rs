@@ -44,6 +44,14 @@ enum Bench {
         #[arg(long, default_value_t = 1_000)]
         records: usize,
     },
+    /// One measure of growth, in a process whose memory holds nothing else
+    #[command(hide = true)]
+    GrowthOne {
+        /// The store
+        directory: std::path::PathBuf,
+        /// The number of the query
+        query: usize,
+    },
     /// What secret fields cost
     Secrets,
 }
@@ -57,6 +65,7 @@ async fn main() -> Outcome<()> {
         Bench::Embedded { operations } => embedded::run(operations).await,
         Bench::Bucket { url, operations } => bucket::run(&url, operations).await,
         Bench::Growth { records } => growth::run(records).await,
+        Bench::GrowthOne { directory, query } => growth::one(&directory, query).await,
         Bench::Secrets => secrets::run().await,
     }
 }

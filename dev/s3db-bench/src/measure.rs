@@ -1,8 +1,8 @@
 //! Measuring: rounds in turns, medians, tails, CPU and memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::Outcome;
 
@@ -27,25 +27,53 @@ impl Round {
     }
 }
 
-/// Does so many operations, some at once, and takes the time of each.
-pub(crate) async fn round<F>(operations: usize, at_once: usize, work: impl Fn(usize) -> F) -> Outcome<Round>
+/// Does so many operations, some at once, each of them by a task of its own, and takes the time of each.
+pub(crate) async fn round<F>(
+    operations: usize,
+    at_once: usize,
+    work: impl Fn(usize) -> F + Send + Sync + 'static,
+) -> Outcome<Round>
 where
-    F: Future<Output = Outcome<()>>,
+    F: Future<Output = Outcome<()>> + Send,
 {
     let (cpu, begun) = (cpu_time()?, Instant::now());
-    let timed = stream::iter(0..operations).map(|n| {
-        let work = work(n);
-        async move {
-            let begun = Instant::now();
-            work.await?;
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(begun.elapsed())
-        }
+    let (work, next) = (Arc::new(work), Arc::new(AtomicUsize::new(0)));
+    let workers = (0..at_once).map(|_| {
+        let (work, next) = (Arc::clone(&work), Arc::clone(&next));
+        tokio::spawn(async move {
+            let mut times = Vec::new();
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= operations {
+                    return Ok::<_, Box<dyn std::error::Error + Send + Sync>>(times);
+                }
+                let begun = Instant::now();
+                work(n).await?;
+                times.push(begun.elapsed());
+            }
+        })
     });
-    let mut times: Vec<Duration> = timed.buffer_unordered(at_once).try_collect().await?;
+    let mut times = Vec::with_capacity(operations);
+    for worker in workers.collect::<Vec<_>>() {
+        times.extend(worker.await??);
+    }
     let (wall, cpu) = (begun.elapsed(), cpu_time()?.saturating_sub(cpu));
     times.sort();
     let at = |part: usize| times.get(times.len() * part / 100).copied().unwrap_or_default();
     Ok(Round { operations, wall, p50: at(50), p99: at(99), cpu })
+}
+
+/// Work on a side, numbered from here on.
+pub(crate) fn on<S, F>(
+    side: &S,
+    from: usize,
+    work: impl Fn(S, usize) -> F + Send + Sync + 'static,
+) -> impl Fn(usize) -> F + Send + Sync + 'static
+where
+    S: Clone + Send + Sync + 'static,
+{
+    let side = side.clone();
+    move |n| work(side.clone(), from + n)
 }
 
 /// The round with the median throughput.
@@ -76,11 +104,6 @@ pub(crate) fn cpu_time() -> Outcome<Duration> {
     let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<u64>().ok()).unwrap_or_default();
     // utime and stime, in hundredths of a second.
     Ok(Duration::from_millis((ticks(11) + ticks(12)) * 10))
-}
-
-/// Begins a new peak of memory.
-pub(crate) fn reset_peak_memory() -> Outcome<()> {
-    Ok(std::fs::write("/proc/self/clear_refs", "5")?)
 }
 
 /// The peak of memory in MiB.

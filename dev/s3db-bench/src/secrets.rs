@@ -7,7 +7,7 @@ use s3db::{Database, Resource, ResourceDefinition};
 use serde_json::json;
 
 use crate::Outcome;
-use crate::measure::{ROUNDS, Round, median, round};
+use crate::measure::{ROUNDS, Round, median, on, round};
 
 const RECORDS: usize = 200;
 
@@ -22,22 +22,22 @@ pub(crate) async fn run() -> Outcome<()> {
     let foreign = db.create_resource(ResourceDefinition::new("foreign").attribute("text", "secret")).await?;
     for n in 0..RECORDS / 10 {
         // Each process has a salt of its own.
-        insert(&connect().await?.resource("foreign").await?, n).await?;
+        insert(connect().await?.resource("foreign").await?, n).await?;
     }
     let mut sides: [Vec<Round>; 4] = Default::default();
     for turn in 0..ROUNDS {
         let results = [
-            round(RECORDS, 1, |n| insert(&plain, turn * RECORDS + n)).await?,
-            round(RECORDS, 1, |n| insert(&secret, turn * RECORDS + n)).await?,
-            round(RECORDS, 1, |n| get(&secret, turn * RECORDS + n)).await?,
-            round(RECORDS, 1, |n| get(&foreign, n % (RECORDS / 10))).await?,
+            round(RECORDS, 1, on(&plain, turn * RECORDS, insert)).await?,
+            round(RECORDS, 1, on(&secret, turn * RECORDS, insert)).await?,
+            round(RECORDS, 1, on(&secret, turn * RECORDS, get)).await?,
+            round(RECORDS, 1, on(&foreign, 0, |f, n| get(f, n % (RECORDS / 10)))).await?,
         ];
         for (side, result) in sides.iter_mut().zip(results) {
             side.push(result);
         }
     }
     let fresh = connect().await?.resource("foreign").await?;
-    let first = round(RECORDS / 10, 1, |n| get(&fresh, n)).await?;
+    let first = round(RECORDS / 10, 1, on(&fresh, 0, get)).await?;
     let microseconds = |round: Round| 1e6 / round.per_second();
     let [plain, own, read, others] = sides.map(median);
     println!("one after another, in memory, microseconds each");
@@ -52,12 +52,12 @@ pub(crate) async fn run() -> Outcome<()> {
     Ok(())
 }
 
-async fn insert(rows: &Resource, n: usize) -> Outcome<()> {
+async fn insert(rows: Resource, n: usize) -> Outcome<()> {
     rows.insert(json!({"id": format!("r{n:06}"), "text": "a secret of some length"})).await?;
     Ok(())
 }
 
-async fn get(rows: &Resource, n: usize) -> Outcome<()> {
+async fn get(rows: Resource, n: usize) -> Outcome<()> {
     rows.get(&format!("r{n:06}")).await?;
     Ok(())
 }

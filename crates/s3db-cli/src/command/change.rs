@@ -62,6 +62,6 @@ async fn dry_run(resource: &Resource, query: &Query, printer: Printer) -> Result
     }
     drop(progress);
     printer.one(&json!({ "dryRun": true, "matched": matched, "ids": ids }))?;
-    printer.note("nothing was changed; these are the first ids at most");
+    printer.note("nothing was changed; `ids` are the first ten");
     Ok(exit::DONE)
 }
