@@ -453,3 +453,82 @@ fn queries_find_what_a_naive_filter_finds() {
         thread.join().unwrap();
     }
 }
+
+/// What keys answer alone is marked, and `exact` looks at the rows.
+#[tokio::test]
+async fn answers_from_keys_are_marked() {
+    let memory = Arc::new(Memory::new());
+    let db = Database::builder("memory://queries").store(memory.clone()).connect().await.unwrap();
+    let definition = ResourceDefinition::new("r").attribute("s", "string").attribute("n", "number|optional");
+    let r = db.create_resource(definition.partition("bySN", [("s", "string"), ("n", "number")])).await.unwrap();
+    for n in 0..3 {
+        r.insert(json!({"id": format!("a{n}"), "s": "x", "n": n})).await.unwrap();
+    }
+    // What a crash leaves: a key of a row that has moved.
+    let key = memory.snapshot().into_keys().find(|key| key.contains("/bySN/n=1/s=x/a1!")).unwrap();
+    r.update("a1", json!({"s": "y"})).await.unwrap();
+    let none = s3db::store::Precondition::None;
+    s3db::store::Store::put(&*memory, &key, Default::default(), none).await.unwrap();
+
+    let query = Query::filter(json!({"s": "x", "n": {"$in": [0, 1]}})).fields(["id", "n"]);
+    let from_keys = r.list(&query).await.unwrap();
+    let rows: Vec<Value> = from_keys.items.iter().map(s3db::Record::to_json).collect();
+    assert_eq!((rows, from_keys.exact), (vec![json!({"id": "a0", "n": 0}), json!({"id": "a1", "n": 1})], false));
+    assert_eq!(from_keys.items[0].meta.rev, "", "nothing of the row was read");
+    assert_eq!(r.count_where(&query).await.unwrap(), 2);
+    let read = r.list(&query.clone().exact(true)).await.unwrap();
+    assert_eq!((read.items.len(), read.exact, read.items[0].meta.rev.is_empty()), (1, true, false));
+    assert_eq!(r.count_where(&query.clone().exact(true)).await.unwrap(), 1);
+    // Rows are never returned for a stale key.
+    assert_eq!(r.list(&Query::filter(json!({"s": "x", "n": 1}))).await.unwrap().items, []);
+    // Ids of the whole resource are exact; one that asks for what it knows of a row reads it.
+    let ids = r.list(&Query::all().fields(["id"])).await.unwrap();
+    assert_eq!((ids.items.len(), ids.exact), (3, true));
+    assert!(!r.list(&Query::all().fields(["id"]).exact(true)).await.unwrap().items[0].meta.rev.is_empty());
+    let explained = r.explain(&query).await.unwrap();
+    assert_eq!((explained.answer, explained.exact, explained.requests.get), ("keys", false, 0));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_query_is_named() {
+    let db = Database::builder("memory://queries").store(Arc::new(Memory::new())).connect().await.unwrap();
+    let r = db
+        .create_resource(ResourceDefinition::new("r").attribute("age", "number").attribute("s", "string"))
+        .await
+        .unwrap();
+    let mut deep = json!({ "age": 1 });
+    for _ in 0..40 {
+        deep = json!({ "$and": [deep] });
+    }
+    for (filter, part) in [
+        (json!([]), "where: [] is no JSON object"),
+        (json!({"agee": 1}), "where.agee: resource 'r' has no field 'agee'"),
+        (json!({"$gt": 1}), "where.$gt: it belongs to a field"),
+        (json!({"age": {"$gtt": 1}}), "'$gtt' is no operator"),
+        (json!({"age": {"$gt": 1, "lt": 2}}), "operators and values are mixed"),
+        (json!({"age": {"$gt": {}}}), "it takes a number, a text, a boolean or null"),
+        (json!({"age": {"$in": 1}}), "it takes a list of values"),
+        (json!({"$or": []}), "where.$or: it takes a list of filters"),
+        (json!({"$or": [{"age": 1}, 2]}), "where.$or[1]: 2 is no JSON object"),
+        (json!({"s": {"$regex": "("}}), "not a regular expression"),
+        (json!({"s": {"$options": "i"}}), "it goes with $regex"),
+        (json!({"s": {"$regex": "a", "$options": "q"}}), "no options"),
+        (json!({"s": {"$exists": 1}}), "it takes true or false"),
+        (json!({"age": {"$gt": "$now-7x"}}), "is no instant"),
+        (json!({"age": {"$not": 5}}), "it takes operators"),
+        (deep, "nested deeper than 32 levels"),
+    ] {
+        let error = r.list(&Query::filter(filter.clone())).await.unwrap_err();
+        assert_eq!(error.kind(), s3db::ErrorKind::Invalid, "{filter}");
+        assert!(error.to_string().contains(part), "{filter}: {error}");
+        assert!(error.guidance().is_some(), "{filter}");
+    }
+    // A pattern that never ends is an error of the query, not a row left out.
+    r.insert(json!({"age": 1, "s": format!("{}!", "a".repeat(60))})).await.unwrap();
+    let endless = Query::filter(json!({"s": {"$regex": "^(a|aa)+(?!x)$"}}));
+    let error = r.list(&endless).await.unwrap_err();
+    assert!(error.to_string().contains("too many steps"), "{error}");
+    let limited = Query::filter(json!({"age": 1})).limit(1);
+    assert!(r.delete_where(&limited, &|_| ()).await.unwrap_err().to_string().contains("limit"));
+    assert_eq!(r.count().await.unwrap(), 1);
+}

@@ -170,14 +170,15 @@ impl Plan {
         self.keys_suffice && natural && (self.keys_are_exact() || !query.exact)
     }
 
-    /// Whether the keys answer a query for rows: only fields are wanted that they hold.
+    /// Whether the keys answer a query for rows: only fields are wanted that they hold, or none at all.
     pub(crate) fn rows_from_keys(&self, query: &Query) -> bool {
         let held = |field: &String| match &self.source {
             _ if field == "id" => true,
             Source::Index { partition, .. } => value_kind(&self.resource, partition, field).is_some(),
             Source::Records | Source::Ids(_) => false,
         };
-        self.ids_from_keys(query) && query.fields.as_ref().is_some_and(|fields| fields.iter().all(held))
+        let answers = |fields: &Vec<String>| fields.is_empty() || !query.exact && fields.iter().all(held);
+        self.ids_from_keys(query) && query.fields.as_ref().is_some_and(answers)
     }
 
     /// The fields that the keys hold, as values.
