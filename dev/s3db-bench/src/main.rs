@@ -6,6 +6,7 @@
 //! cargo run --release -p s3db-bench -- bucket URL      beside the bare AWS SDK, on the same server
 //! cargo run --release -p s3db-bench -- growth          at 1×, 10× and 100× the data
 //! cargo run --release -p s3db-bench -- secrets         own salt, and one of its own in each record
+//! cargo run --release -p s3db-bench -- peer URL        in turns with s3db.js, dev/peer/bench.mjs
 //! ```
 #![allow(
     clippy::print_stdout,
@@ -17,6 +18,7 @@ mod bucket;
 mod embedded;
 mod growth;
 mod measure;
+mod peer;
 mod secrets;
 
 use clap::Parser;
@@ -54,6 +56,14 @@ enum Bench {
     },
     /// What secret fields cost
     Secrets,
+    /// What dev/peer/bench.mjs does with s3db.js
+    Peer {
+        /// http://KEY:SECRET@host:port/bucket/prefix
+        url: String,
+        /// Operations of each kind in a round
+        #[arg(default_value_t = 200)]
+        operations: usize,
+    },
 }
 
 /// Any failure ends the program.
@@ -67,5 +77,6 @@ async fn main() -> Outcome<()> {
         Bench::Growth { records } => growth::run(records).await,
         Bench::GrowthOne { directory, query } => growth::one(&directory, query).await,
         Bench::Secrets => secrets::run().await,
+        Bench::Peer { url, operations } => peer::run(&url, operations).await,
     }
 }

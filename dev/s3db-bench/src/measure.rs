@@ -22,6 +22,10 @@ pub(crate) struct Round {
 }
 
 impl Round {
+    pub(crate) fn seconds(&self) -> f64 {
+        self.wall.as_secs_f64()
+    }
+
     pub(crate) fn per_second(&self) -> f64 {
         self.operations as f64 / self.wall.as_secs_f64()
     }
