@@ -3,7 +3,7 @@
 //! The file is kept as JSON with every field that we do not know, and changed in place, so that
 //! nothing another program wrote is lost. Gaps in its structure are filled in memory only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -65,6 +65,15 @@ impl Resource {
     /// The version since which a partition has been there as it is now.
     pub fn partition_since(&self, partition: &Partition) -> Option<&Arc<Version>> {
         self.versions.iter().rev().take_while(|v| v.partitions.contains(partition)).last()
+    }
+
+    /// The types that the fields of a partition have in any version, and in one that is to come.
+    pub fn partition_types(&self, partition: &Partition, next: Option<&Version>) -> Vec<BTreeSet<String>> {
+        let types = |path: &String| {
+            let versions = self.versions.iter().map(Arc::as_ref).chain(next);
+            versions.filter_map(|version| version.schema.type_of(path)).collect()
+        };
+        partition.fields().iter().map(|(path, _)| types(path)).collect()
     }
 
     /// Why the resource cannot be written: definitions that we do not understand.

@@ -94,6 +94,16 @@ impl Schema {
         find(&self.root, path)
     }
 
+    /// The type of an attribute as one text; several alternatives are one type.
+    pub fn type_of(&self, path: &str) -> Option<String> {
+        Some(match self.attribute(path)? {
+            Attribute::Leaf(rule) => rule.kind.word().to_owned(),
+            Attribute::OneOf(rules) => rules.iter().map(|rule| rule.kind.word()).collect::<Vec<_>>().join(","),
+            Attribute::Nested(_) => "object".to_owned(),
+            Attribute::Broken => "unknown".to_owned(),
+        })
+    }
+
     /// Whether the dotted path may hold a value: declared itself, or inside a value kept whole.
     pub fn admits(&self, path: &str) -> bool {
         self.attribute(path).is_some() || self.free_ancestor(path)

@@ -289,6 +289,16 @@ async fn queries(b: &mut Bench, flat: &Resource, parts: &Resource) {
     assert_eq!(parts.list(&one).await.unwrap().items.len(), 1);
     b.row("query of other fields, limit 1, found at the second row", "all rows", at_most(4, 3), t);
 
+    let t = b.start();
+    assert_eq!(parts.update_where(&ten(), json!({"n": 1}), &|_| ()).await.unwrap().changed, 10);
+    b.row("update by filter, 10 rows of a partition, none moved", "–", at_most(21, 3), t);
+    let t = b.start();
+    assert_eq!(parts.delete_where(&ten(), &|_| ()).await.unwrap().changed, 10);
+    b.row("delete by filter, 10 rows of a partition", "–", at_most(31, 4), t);
+    let t = b.start();
+    parts.reindex(&|_| ()).await.unwrap();
+    b.row("reindex of 90 records, P = 1 of 2", "–", at_most(190, 11), t);
+
     flat.delete_many(&flat.list_ids(&Query::all()).await.unwrap().items).await.unwrap();
     fill(flat, 8000).await;
     let t = b.start();

@@ -81,7 +81,7 @@ impl Database {
             .await?;
         if let Some(version) = &added {
             inner.keep_version_copy(name, version).await?;
-            for partition in &going {
+            for partition in going.iter().filter(|partition| !version.partitions.contains(partition)) {
                 inner.purge(&inner.keeper.prefix(partition, name, &[])).await?;
             }
         }
@@ -123,9 +123,13 @@ fn updated(stored: &catalog::Resource, update: &ResourceUpdate) -> Result<Versio
     update.apply(&stored.name, stored.current()).map_err(|problems| Error::invalid_definition(&stored.name, &problems))
 }
 
-/// The partitions of a resource that a version does not have, or has otherwise.
+/// The partitions of a resource that a version does not have, or has otherwise, or with fields of
+/// another type.
 fn going_partitions(stored: &catalog::Resource, version: &Version) -> Vec<Partition> {
-    let stays = |p: &&Partition| version.partitions.contains(p);
+    let stays = |p: &&Partition| {
+        let same_types = stored.partition_types(p, Some(version)) == stored.partition_types(p, None);
+        version.partitions.contains(p) && same_types
+    };
     stored.partitions().iter().filter(|p| !stays(p)).cloned().collect()
 }
 

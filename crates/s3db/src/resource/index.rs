@@ -225,9 +225,11 @@ impl Inner {
     }
 
     /// A marker counts for the very fields, rules and keeper that it was made for, and since the version
-    /// that brought them: one that was removed and added again has another.
+    /// that brought them: one that was removed and added again has another. So has one whose fields got
+    /// another type, because a plan for the old one would miss rows.
     pub(super) fn marker_hash(&self, resource: &catalog::Resource, partition: &Partition) -> String {
         let since = resource.partition_since(partition).map(|version| version.name.as_str());
-        hash_json(&json!([self.keeper.mark(), since, partition.fields()]))
+        let types = resource.partition_types(partition, None);
+        hash_json(&json!([self.keeper.mark(), since, partition.fields(), types]))
     }
 }
