@@ -532,3 +532,38 @@ async fn what_is_wrong_with_a_query_is_named() {
     assert!(r.delete_where(&limited, &|_| ()).await.unwrap_err().to_string().contains("limit"));
     assert_eq!(r.count().await.unwrap(), 1);
 }
+
+/// A row that another writer changes while rows are deleted by filter is compared again: what was
+/// acknowledged to be kept is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_meanwhile_is_compared_again() {
+    const ROWS: usize = 300;
+    for _ in 0..5 {
+        let memory = Arc::new(Memory::new());
+        let db = Database::builder("memory://queries").store(memory.clone()).connect().await.unwrap();
+        let definition = ResourceDefinition::new("r").attribute("s", "string").partition("byS", [("s", "string")]);
+        let r = db.create_resource(definition).await.unwrap();
+        for n in 0..ROWS {
+            r.insert(json!({"id": format!("r{n:03}"), "s": "old"})).await.unwrap();
+        }
+        let keeper = Database::builder("memory://queries").store(memory).connect().await.unwrap();
+        let keeping = tokio::spawn(async move {
+            let r = keeper.resource("r").await.unwrap();
+            let mut kept = Vec::new();
+            for n in (0..ROWS).rev() {
+                match r.update(&format!("r{n:03}"), json!({"s": "kept"})).await {
+                    Ok(row) => kept.push(row.id),
+                    Err(error) => assert_eq!(error.kind(), s3db::ErrorKind::NotFound),
+                }
+            }
+            kept
+        });
+        let report = r.delete_where(&Query::filter(json!({"s": "old"})), &|_| ()).await.unwrap();
+        let mut kept = keeping.await.unwrap();
+        kept.sort();
+        assert_eq!(report.failures, 0);
+        assert_eq!(r.list_ids(&Query::all()).await.unwrap().items, kept);
+        assert_eq!(report.changed + kept.len(), ROWS);
+        assert!(db.doctor(false, &|_, _| ()).await.unwrap().is_healthy());
+    }
+}

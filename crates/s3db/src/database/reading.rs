@@ -58,6 +58,13 @@ impl Inner {
         }
     }
 
+    /// Sends fewer requests at once if the store refused one for now.
+    pub(crate) fn slow_down(&self, error: &StoreError) {
+        if error.kind == ErrorKind::Throttled {
+            self.throttle.refused(self.clock.monotonic());
+        }
+    }
+
     pub(crate) async fn again<T, F>(&self, request: impl Fn() -> F) -> std::result::Result<T, StoreError>
     where
         F: Future<Output = std::result::Result<T, StoreError>>,
@@ -66,9 +73,7 @@ impl Inner {
         for attempt in self.attempts() {
             match request().await {
                 Err(error) if error.is_transient() => {
-                    if error.kind == ErrorKind::Throttled {
-                        self.throttle.refused(self.clock.monotonic());
-                    }
+                    self.slow_down(&error);
                     last = Some(error);
                 }
                 other => {

@@ -200,7 +200,10 @@ impl Resource {
                             return Ok(gone);
                         }
                     }
-                    _ if error.is_transient() => unknown = unknown.or(Some(error)),
+                    _ if error.is_transient() => {
+                        self.inner.slow_down(&error);
+                        unknown = unknown.or(Some(error));
+                    }
                     _ => return Err(error.into()),
                 },
             }

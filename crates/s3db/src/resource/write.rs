@@ -141,7 +141,10 @@ impl Resource {
                         return Ok(self.decide_insert(id, rev, error).await);
                     }
                     StoreKind::Unknown => unknown = Some(error),
-                    StoreKind::Conflict | StoreKind::Throttled | StoreKind::Unavailable => last = Some(error),
+                    StoreKind::Conflict | StoreKind::Throttled | StoreKind::Unavailable => {
+                        self.inner.slow_down(&error);
+                        last = Some(error);
+                    }
                     _ if unknown.is_some() => return Ok(Outcome::Undecided(unknown)),
                     _ => return Err(error.into()),
                 },
