@@ -259,3 +259,28 @@ async fn a_plan_for_an_older_type_is_not_believed() {
     }
     assert!(db.doctor(false, &|_, _| ()).await.unwrap().findings.is_empty());
 }
+
+#[tokio::test]
+async fn a_partition_that_goes_while_it_is_read_is_an_error_and_not_an_end() {
+    let world = World::new();
+    let (db, reader) = (world.connect().await, world.connect().await);
+    let r = db.create_resource(users().partition("byCity", [("city", "string")])).await.unwrap();
+    for n in 0..2_500 {
+        r.insert(json!({"id": format!("u{n:04}"), "name": "Ana", "city": "Rio"})).await.unwrap();
+    }
+    let read = reader.resource("users").await.unwrap();
+    let mut rows = read.stream(&Query::filter(json!({"city": "Rio"}))).await.unwrap();
+    assert_eq!(rows.next().await.unwrap().unwrap().id, "u0000");
+    db.update_resource("users", ResourceUpdate::new().remove_partition("byCity")).await.unwrap();
+    let mut seen = 1;
+    let error = loop {
+        match rows.next().await {
+            Ok(Some(_)) => seen += 1,
+            Ok(None) => panic!("{seen} rows were taken for all"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(seen < 2_500 && error.to_string().contains("byCity"), "{seen}: {error}");
+    assert_eq!(read.query(json!({"city": "Rio"})).await.unwrap().len(), 2_500);
+}

@@ -47,6 +47,8 @@ pub(crate) struct Ids {
     token: Option<String>,
     sorted: Option<std::vec::IntoIter<Entry>>,
     last: Option<String>,
+    /// Whether a page was listed already.
+    continues: bool,
     done: bool,
 }
 
@@ -60,8 +62,17 @@ impl Ids {
             Source::Records => vec![keys::records(resource.name())],
             Source::Ids(_) => Vec::new(),
         };
-        let (sorted, done) = (None, false);
-        Self { resource: resource.clone(), source, prefixes, after, token: None, sorted, last: None, done }
+        Self {
+            resource: resource.clone(),
+            source,
+            prefixes,
+            after,
+            token: None,
+            sorted: None,
+            last: None,
+            continues: false,
+            done: false,
+        }
     }
 
     /// The next ids, about as many as are wanted; empty at the end.
@@ -126,8 +137,12 @@ impl Ids {
                 self.after = self.last.clone().or(after);
                 return self.next_sorted(wanted).await;
             }
+            let is_first = !std::mem::replace(&mut self.continues, true);
             self.token = page.next;
             self.done = self.token.is_none();
+            if self.done && !is_first {
+                self.confirm_index().await?;
+            }
             let mut entries = Vec::new();
             for object in page.entries {
                 let entry = self.entry_of(&object.key);
@@ -218,7 +233,24 @@ impl Ids {
             Ok::<_, Error>(entries)
         });
         let lists: Vec<Vec<Entry>> = lists.buffered(inner.parallel()).try_collect().await?;
+        if lists.iter().any(|list| list.len() >= List::MAX_KEYS) {
+            self.confirm_index().await?;
+        }
         Ok(lists.concat())
+    }
+
+    /// A partition that goes loses its marker a minute before its keys. If it is still there, nothing was
+    /// taken away between the pages of a listing.
+    async fn confirm_index(&self) -> Result<()> {
+        let (resource, inner) = (&self.resource, &self.resource.inner);
+        let Source::Index { partition, .. } = &self.source else { return Ok(()) };
+        let marker = keys::partition_marker(resource.name(), &partition.name);
+        if inner.is_shared() || inner.head(&marker).await?.is_some() {
+            return Ok(());
+        }
+        let message =
+            format!("partition '{}' of resource '{}' was changed while it was read", partition.name, resource.name());
+        Err(Error::new(ErrorKind::Conflict, message).guide("run the query again"))
     }
 
     fn entry_of(&self, key: &str) -> Option<Entry> {
