@@ -139,8 +139,7 @@ impl ResourceDefinition {
         name: impl Into<String>,
         fields: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
-        let fields: Map<String, Value> = fields.into_iter().map(|(f, rule)| (f.to_owned(), json!(rule))).collect();
-        self.partitions.insert(name.into(), json!({ "fields": fields }));
+        self.partitions.insert(name.into(), partition_json(fields));
         self
     }
 
@@ -414,6 +413,12 @@ impl Version {
 /// The number of `v12`.
 pub(crate) fn number_of(version: &str) -> Option<u64> {
     version.strip_prefix('v').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit())).and_then(|n| n.parse().ok())
+}
+
+/// A partition's definition as the catalog has it.
+pub(crate) fn partition_json<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
+    let fields: Map<String, Value> = fields.into_iter().map(|(f, rule)| (f.to_owned(), json!(rule))).collect();
+    json!({ "fields": fields })
 }
 
 pub(crate) fn parse_partitions(partitions: &Map<String, Value>) -> Vec<Partition> {

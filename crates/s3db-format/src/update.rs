@@ -1,9 +1,9 @@
 //! Changing a definition: attributes are appended or changed in place, never reordered.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::error::{DefinitionError, did_you_mean};
-use crate::resource::{Behavior, ResourceDefinition, Version};
+use crate::resource::{Behavior, ResourceDefinition, Version, partition_json};
 
 /// A change of a resource's definition. What it does not name stays.
 ///
@@ -54,8 +54,7 @@ impl ResourceUpdate {
         name: impl Into<String>,
         fields: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
-        let fields: Map<String, Value> = fields.into_iter().map(|(f, rule)| (f.to_owned(), json!(rule))).collect();
-        self.partitions.insert(name.into(), json!({ "fields": fields }));
+        self.partitions.insert(name.into(), partition_json(fields));
         self
     }
 
@@ -171,6 +170,8 @@ fn missing<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Cl
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn stored() -> Version {

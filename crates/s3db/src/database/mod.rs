@@ -31,6 +31,7 @@ use crate::typed::TypedResource;
 pub use copy::{CopyOptions, CopyReport};
 pub use create::DropReport;
 pub use open::DatabaseBuilder;
+pub(crate) use reading::json_object;
 pub use status::Status;
 pub use update::UpdateReport;
 

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 
+use bytes::Bytes;
 use s3db_store::{ErrorKind, List, Object, ObjectMeta, Page, Precondition, Put, StoreError};
+use serde_json::Value;
 
 use super::Inner;
 use crate::error::{Error, Result};
@@ -85,6 +87,11 @@ impl Inner {
         }
         Err(last.unwrap_or_else(|| StoreError::new(ErrorKind::Unavailable, "no attempt was made")))
     }
+}
+
+/// An object of ours that holds JSON.
+pub(crate) fn json_object(value: &Value) -> Put {
+    Put { body: Bytes::from(value.to_string()), content_type: Some("application/json".into()), ..Put::default() }
 }
 
 fn present<T>(result: std::result::Result<T, StoreError>) -> Result<Option<T>> {

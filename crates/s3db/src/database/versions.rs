@@ -3,14 +3,13 @@
 //! They keep version numbers from being used twice, also after a drop, and they bring back what
 //! s3db.js loses when it rewrites the catalog from what it had in memory.
 
-use bytes::Bytes;
 use s3db_format::catalog;
 use s3db_format::keys;
 use s3db_format::resource::Version;
-use s3db_store::{ErrorKind as StoreKind, Precondition, Put};
+use s3db_store::{ErrorKind as StoreKind, Precondition};
 use serde_json::{Value, json};
 
-use super::Inner;
+use super::{Inner, json_object};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A version that has a copy and is not in the catalog.
@@ -41,11 +40,7 @@ impl Inner {
     /// Stores the immutable copy of a version, once.
     pub(crate) async fn keep_version_copy(&self, name: &str, version: &Version) -> Result<()> {
         let body = json!({ "resource": name, "version": version.name, "definition": version.to_json(&self.now()) });
-        let put = Put {
-            body: Bytes::from(body.to_string()),
-            content_type: Some("application/json".into()),
-            ..Put::default()
-        };
+        let put = json_object(&body);
         match self.store.put(&keys::version_copy(name, &version.name, &version.hash), put, Precondition::Absent).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind == StoreKind::Precondition => Ok(()),
@@ -57,11 +52,7 @@ impl Inner {
     pub(super) async fn keep_drop(&self, resource: &catalog::Resource) -> Result<()> {
         let newest = resource.versions().iter().filter_map(|v| v.number()).max().unwrap_or_default();
         let body = json!({ "resource": resource.name, "upTo": newest, "droppedAt": self.now() });
-        let put = Put {
-            body: Bytes::from(body.to_string()),
-            content_type: Some("application/json".into()),
-            ..Put::default()
-        };
+        let put = json_object(&body);
         self.put_plain(&keys::dropped(&resource.name), put).await
     }
 

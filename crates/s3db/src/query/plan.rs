@@ -164,6 +164,11 @@ impl Plan {
         matches!(self.source, Source::Records)
     }
 
+    /// Whether an answer from the keys, or from rows, is exact: rows are always looked at.
+    pub(crate) fn is_exact(&self, from_keys: bool) -> bool {
+        !from_keys || self.keys_are_exact()
+    }
+
     /// Whether the keys answer a query for ids or a count.
     pub(crate) fn ids_from_keys(&self, query: &Query) -> bool {
         let natural = !matches!(self.order, Order::Fields(_));
@@ -186,7 +191,9 @@ impl Plan {
         let mut attributes = Map::new();
         let Source::Index { partition, .. } = &self.source else { return attributes };
         for ((path, _), text) in partition.fields().iter().zip(texts) {
-            if let Some(kind) = value_kind(&self.resource, partition, path).filter(|_| wanted.contains(path)) {
+            if wanted.contains(path)
+                && let Some(kind) = value_kind(&self.resource, partition, path)
+            {
                 s3db_format::record::set_path(&mut attributes, path, kind.value(text));
             }
         }

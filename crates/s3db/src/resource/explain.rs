@@ -65,7 +65,7 @@ impl Resource {
         let plan = Plan::of(&self.inner, &self.name, query).await?;
         let (keys, more_keys) = self.count_keys(&plan).await?;
         let from_keys = plan.rows_from_keys(query);
-        let exact = !from_keys || plan.keys_are_exact();
+        let exact = plan.is_exact(from_keys);
         let by_id = plan.order == Order::Id;
         let stops_early = plan.filter.is_none() && by_id;
         let wanted = query.limit.map_or(usize::MAX, |limit| limit.saturating_add(query.offset));

@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use s3db_format::catalog;
 use s3db_format::keys;
@@ -24,7 +23,7 @@ use super::Resource;
 use super::delete::Gone;
 use super::ids::Entry;
 use super::keeper::{Keeper, Landed, Placed, Plan, Stage};
-use crate::database::Inner;
+use crate::database::{Inner, json_object};
 use crate::error::{Error, Result};
 
 /// How long a marker that was seen is believed.
@@ -216,11 +215,7 @@ impl Inner {
     /// Marks a partition's index as complete.
     pub(crate) async fn mark_indexed(&self, resource: &catalog::Resource, partition: &Partition) -> Result<()> {
         let body = json!({ "hash": self.marker_hash(resource, partition), "completedAt": self.now() });
-        let put = Put {
-            body: Bytes::from(body.to_string()),
-            content_type: Some("application/json".into()),
-            ..Put::default()
-        };
+        let put = json_object(&body);
         self.put_plain(&keys::partition_marker(&resource.name, &partition.name), put).await
     }
 

@@ -9,18 +9,17 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use s3db_format::catalog;
 use s3db_format::keys;
 use s3db_format::resource::hash_json;
-use s3db_store::Put;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Resource;
 use super::ids::{Ids, Source};
 use super::keeper::Placed;
+use crate::database::json_object;
 use crate::error::Result;
 
 /// When every writer knows a definition, and what was sent before has landed.
@@ -142,11 +141,6 @@ impl Resource {
     }
 
     async fn keep_reached(&self, reached: &Reached) -> Result<()> {
-        let put = Put {
-            body: Bytes::from(json!(reached).to_string()),
-            content_type: Some("application/json".into()),
-            ..Put::default()
-        };
-        self.inner.put_plain(&keys::backfill(&self.name), put).await
+        self.inner.put_plain(&keys::backfill(&self.name), json_object(&json!(reached))).await
     }
 }

@@ -46,7 +46,7 @@ impl Reading {
 
     /// Whether every row is looked at, or the keys are exact by themselves.
     pub(super) fn is_exact(&self) -> bool {
-        !self.from_keys || self.plan.keys_are_exact()
+        self.plan.is_exact(self.from_keys)
     }
 
     /// Whether entries can be counted as rows without reading them.
@@ -216,7 +216,7 @@ impl Rows {
     /// many rows one in so many is.
     fn begin_reads(&mut self) {
         let one_in = (self.seen + 1).div_ceil(self.passed + 1);
-        let bound = self.left.saturating_mul(one_in).min(self.reading.resource.inner.parallel());
+        let bound = self.left.saturating_mul(one_in).min(self.reading.parallel());
         while self.under_way.len() < bound
             && let Some(entry) = self.known.pop_front()
         {
