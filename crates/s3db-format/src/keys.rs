@@ -112,6 +112,66 @@ pub fn dropped(resource: &str) -> String {
     format!("{}dropped.json", versions_of(resource))
 }
 
+/// The prefix of the stored definitions of all state machines.
+pub const MACHINES: &str = "s3db/meta/machines/";
+
+/// The prefix of the stored definitions of one state machine.
+pub fn machine(machine: &str) -> String {
+    format!("{MACHINES}{machine}/")
+}
+
+/// Which definition of a state machine is current, and the ones before it.
+pub fn machine_versions(machine: &str) -> String {
+    format!("{}versions.json", self::machine(machine))
+}
+
+/// One definition of a state machine, by its hash.
+pub fn machine_definition(machine: &str, hash: &str) -> String {
+    format!("{}{}.json", self::machine(machine), hash.trim_start_matches("sha256:"))
+}
+
+/// What is due, in the order of time.
+pub const DUE: &str = "s3db/tmp/due/";
+/// Digits of the second in a key of what is due.
+const DUE_DIGITS: usize = 12;
+const DUE_LAST: i64 = 999_999_999_999;
+
+/// A key of what is due.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Due {
+    /// The second since 1970 from which on it is due.
+    pub second: i64,
+    /// The state machine.
+    pub machine: String,
+    /// The entity.
+    pub entity: String,
+    /// The entity's version that needs it.
+    pub version: u64,
+    /// What is due: `timer` or `outbox`.
+    pub what: String,
+}
+
+impl Due {
+    /// The key.
+    pub fn key(&self) -> String {
+        let Self { second, machine, entity, version, what } = self;
+        let second = (*second).clamp(0, DUE_LAST);
+        format!("{DUE}{second:0DUE_DIGITS$}/{}/{}/{version}-{what}", segment(machine), segment(entity))
+    }
+
+    /// Reads a key; `None` if it is none.
+    pub fn parse(key: &str) -> Option<Self> {
+        let mut parts = key.strip_prefix(DUE)?.split('/');
+        let text =
+            |part: Option<&str>| Some(percent_encoding::percent_decode_str(part?).decode_utf8().ok()?.into_owned());
+        let second = parts.next().filter(|digits| digits.len() == DUE_DIGITS)?.parse().ok()?;
+        let (machine, entity) = (text(parts.next())?, text(parts.next())?);
+        let (version, what) = parts.next()?.split_once('-')?;
+        let due = Self { second, machine, entity, version: version.parse().ok()?, what: what.to_owned() };
+        parts.next().is_none().then_some(due)
+    }
+}
+
 /// Checks an id before it becomes part of a key.
 ///
 /// # Errors
@@ -162,4 +222,32 @@ pub fn check_key(prefix_len: usize, key: &str, field: &str) -> Result<(), Format
             limits::KEY_BYTES
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn due_keys_read_back_and_lie_in_the_order_of_time() {
+        let due = |second, entity: &str| Due {
+            second,
+            machine: "order_x".into(),
+            entity: entity.into(),
+            version: 7,
+            what: "timer".into(),
+        };
+        for entity in ["o1", "a/b", "a%2Fb", "~", "日本 \"x\"", "7-timer"] {
+            assert_eq!(Due::parse(&due(1_700_000_000, entity).key()), Some(due(1_700_000_000, entity)));
+        }
+        assert!(due(999, "z").key() < due(1_000, "a").key());
+        for wrong in [
+            "",
+            "s3db/tmp/due/12/a/b/1-timer",
+            "s3db/tmp/due/000000000012/a/b/x-timer",
+            "s3db/tmp/due/000000000012/a/b/1-timer/x",
+        ] {
+            assert_eq!(Due::parse(wrong), None, "{wrong}");
+        }
+    }
 }

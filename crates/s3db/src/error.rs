@@ -59,6 +59,7 @@ pub struct Error {
     details: Option<Value>,
     applied_unknown: bool,
     retryable: bool,
+    retry_by_key: bool,
     #[source]
     source: Option<StoreError>,
 }
@@ -72,6 +73,7 @@ impl Error {
             details: None,
             applied_unknown: false,
             retryable: false,
+            retry_by_key: false,
             source: None,
         }
     }
@@ -129,6 +131,16 @@ impl Error {
             .detail(json!({ "applied": "unknown" }))
     }
 
+    /// The same error for a call with an idempotency key: it can be made again, whatever became of it.
+    pub(crate) fn retryable_by_key(mut self) -> Self {
+        if self.applied_unknown {
+            self.retry_by_key = true;
+            self.guidance =
+                Some("send it again with the same key: what took effect is answered, not done twice".into());
+        }
+        self
+    }
+
     /// Fields that break their rules.
     pub(crate) fn invalid_fields(what: &str, fields: &[FieldError]) -> Self {
         let sentences: Vec<String> = fields.iter().map(ToString::to_string).collect();
@@ -165,9 +177,10 @@ impl Error {
         self.details.as_ref()
     }
 
-    /// Whether the same call may succeed later. `false` where a write may have taken effect.
+    /// Whether the same call may succeed later. `false` where a write may have taken effect, unless the call
+    /// carried an idempotency key.
     pub fn is_retryable(&self) -> bool {
-        self.retryable && !self.applied_unknown
+        self.retry_by_key || (self.retryable && !self.applied_unknown)
     }
 
     /// Whether a write may have taken effect although this error was returned.

@@ -1,4 +1,5 @@
-//! Events of this process: what was written, with the record before and after.
+//! Events of this process: what was written, with the record before and after; and the queues by which
+//! plugins tell theirs.
 
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
@@ -35,44 +36,53 @@ pub struct Event {
     pub after: Option<Map<String, Value>>,
 }
 
-/// A listener's end of the queue. A listener that falls behind never blocks a writer: the oldest
+/// A listener's end of a queue of events. A listener that falls behind never blocks a writer: the oldest
 /// events are dropped, and their number is told.
 #[derive(Debug)]
-pub struct Events(broadcast::Receiver<Event>);
+pub struct Events<T = Event>(broadcast::Receiver<T>);
 
 /// What a listener gets.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Delivery {
+pub enum Delivery<T = Event> {
     /// The next event.
-    Event(Box<Event>),
+    Event(Box<T>),
     /// This many events were dropped because the listener was slow.
     Dropped(u64),
 }
 
-impl Events {
+impl<T: Clone> Events<T> {
     /// Waits for the next event; `None` when the database is closed.
-    pub async fn next(&mut self) -> Option<Delivery> {
+    pub async fn next(&mut self) -> Option<Delivery<T>> {
         match self.0.recv().await {
             Ok(event) => Some(Delivery::Event(Box::new(event))),
             Err(broadcast::error::RecvError::Lagged(dropped)) => Some(Delivery::Dropped(dropped)),
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
+
+    /// The next event that is there already; `None` if there is none now.
+    pub fn try_next(&mut self) -> Option<Delivery<T>> {
+        match self.0.try_recv() {
+            Ok(event) => Some(Delivery::Event(Box::new(event))),
+            Err(broadcast::error::TryRecvError::Lagged(dropped)) => Some(Delivery::Dropped(dropped)),
+            Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => None,
+        }
+    }
 }
 
 #[derive(Debug)]
-pub(crate) struct Sender(broadcast::Sender<Event>);
+pub(crate) struct Sender<T = Event>(broadcast::Sender<T>);
 
-impl Sender {
+impl<T: Clone> Sender<T> {
     pub(crate) fn new() -> Self {
         Self(broadcast::channel(QUEUE).0)
     }
 
-    pub(crate) fn subscribe(&self) -> Events {
+    pub(crate) fn subscribe(&self) -> Events<T> {
         Events(self.0.subscribe())
     }
 
-    pub(crate) fn emit(&self, event: impl FnOnce() -> Event) {
+    pub(crate) fn emit(&self, event: impl FnOnce() -> T) {
         if self.0.receiver_count() > 0 {
             // An error says that the last listener has just left.
             let _no_listener = self.0.send(event());

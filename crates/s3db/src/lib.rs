@@ -42,12 +42,14 @@ mod events;
 mod hooks;
 mod lease;
 mod merge;
+mod plugin;
 mod query;
 mod resource;
 mod secrets;
 mod typed;
 mod url;
 
+pub use async_trait::async_trait;
 pub use csv::CsvColumns;
 pub use database::{CopyOptions, CopyReport, Database, DatabaseBuilder, DropReport, Status, UpdateReport};
 pub use doctor::{Checked, DoctorReport, Finding, FindingKind};
@@ -56,12 +58,13 @@ pub use error::{Error, ErrorKind, Result};
 pub use events::{Delivery, Event, EventKind, Events};
 pub use hooks::{HookPoint, HookResult};
 pub use lease::{Lease, LeaseOptions, LeaseRecord};
+pub use plugin::{Plugin, state_machine};
 pub use query::plan::Considered;
 pub use query::{OrderBy, Query};
 pub use resource::{
     BulkFailure, BulkReport, ChangeReport, Content, DeleteReport, Explanation, InsertOptions, Inserted, Meta,
     NumberedPage, OnError, Page, Record, Records, ReindexProgress, ReindexReport, Requests, Resource, RotateReport,
-    RowFailure, UpdateOptions,
+    RowFailure, Snapshot, UpdateOptions,
 };
 pub use s3db_format::FieldError;
 pub use s3db_format::catalog::Resource as CatalogEntry;

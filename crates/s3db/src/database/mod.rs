@@ -24,6 +24,7 @@ use crate::entropy::{Entropy, below, earliest_ulid, make_ulid};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Events, Sender};
 use crate::hooks::Hooks;
+use crate::plugin::Held;
 use crate::resource::{Keeper, Markers, Resource};
 use crate::secrets::Secrets;
 use crate::typed::TypedResource;
@@ -42,6 +43,7 @@ use throttle::Throttle;
 #[derive(Debug, Clone)]
 pub struct Database {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) plugins: Held,
 }
 
 /// What all handles of a database share.

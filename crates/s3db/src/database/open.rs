@@ -14,6 +14,7 @@ use super::{Database, Inner, dump};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Sender;
+use crate::plugin::{Held, Plugin};
 use crate::resource::{IndexKeeper, ReferenceKeeper};
 use crate::secrets::Secrets;
 use crate::url::{Bucket, Location};
@@ -33,6 +34,8 @@ pub struct DatabaseBuilder {
     store: Option<Arc<dyn Store>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    plugins: Vec<Arc<dyn Plugin>>,
+    start_plugins: bool,
 }
 
 impl DatabaseBuilder {
@@ -47,6 +50,8 @@ impl DatabaseBuilder {
             store: None,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
+            plugins: Vec::new(),
+            start_plugins: true,
         }
     }
 
@@ -108,6 +113,21 @@ impl DatabaseBuilder {
         self
     }
 
+    /// Adds a plugin. It is set up when the database connects.
+    #[must_use]
+    pub fn plugin(mut self, plugin: impl Plugin) -> Self {
+        self.plugins.push(Arc::new(plugin));
+        self
+    }
+
+    /// Whether plugins begin what they do in the background: timers, sweeps, schedules. The default is
+    /// `true`; a program that does one thing and ends turns it off.
+    #[must_use]
+    pub fn start_plugins(mut self, start: bool) -> Self {
+        self.start_plugins = start;
+        self
+    }
+
     /// Connects. Costs one request: the catalog is read. On an S3 server another one reads what a
     /// probe found out about it; the first connection of a database makes that probe, about 350
     /// requests.
@@ -116,7 +136,7 @@ impl DatabaseBuilder {
     /// `Invalid` for a URL that is none, `NotFound` for a bucket that does not exist, and for a
     /// directory without a store where `create` is off, `Unavailable` for missing permissions and for
     /// credentials that are refused, `Integrity` for a catalog that is no JSON, which
-    /// is never overwritten.
+    /// is never overwritten; what a plugin's set-up returns.
     pub async fn connect(self) -> Result<Database> {
         let (store, parallelism) = match self.store {
             Some(store) => (store, None),
@@ -135,7 +155,8 @@ impl DatabaseBuilder {
             catalog: CatalogCache::default(),
         };
         inner.fresh_catalog().await?;
-        Ok(Database { inner: Arc::new(inner) })
+        let plugins = Held::Strong(Arc::default());
+        Database { inner: Arc::new(inner), plugins }.with_plugins(self.plugins, self.start_plugins).await
     }
 }
 

@@ -16,7 +16,7 @@ use crate::database::{Database, Inner};
 use crate::error::Result;
 use crate::resource::Resource;
 
-use report::Findings;
+pub(crate) use report::Findings;
 pub use report::{Checked, DoctorReport, Finding, FindingKind};
 
 /// What a check needs.
@@ -58,6 +58,8 @@ impl Database {
             doctor.check_keys(&resource, entry, expected, &mut findings).await?;
         }
         doctor.check_leftovers(&catalog, &mut findings).await?;
-        Ok(findings.report())
+        let mut report = findings.report();
+        report.findings.extend(self.check_plugins(repair).await?);
+        Ok(report)
     }
 }

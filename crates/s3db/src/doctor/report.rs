@@ -74,6 +74,12 @@ pub enum FindingKind {
     LeftOver,
     /// A lease that cannot be read.
     DamagedLease,
+    /// An entity of a state machine that cannot be read.
+    DamagedEntity,
+    /// A timer, or actions to be done, that no sweep would find.
+    MissingDueKey,
+    /// A key among what is due that no entity needs.
+    StaleDueKey,
 }
 
 impl FindingKind {
@@ -89,6 +95,9 @@ impl FindingKind {
             Self::LeftOverResource => "objects belong to a resource that the catalog does not have",
             Self::LeftOver => "disposable objects are left over",
             Self::DamagedLease => "leases cannot be read, so nobody can take them",
+            Self::DamagedEntity => "entities of state machines cannot be read",
+            Self::MissingDueKey => "timers or unfinished actions are not found by the sweep",
+            Self::StaleDueKey => "keys of what is due belong to writes that came to nothing",
         }
     }
 
@@ -104,6 +113,9 @@ impl FindingKind {
             Self::LeftOverResource => "is left to you: `s3db resource drop NAME --yes` removes the objects",
             Self::LeftOver => "removes the objects",
             Self::DamagedLease => "is left to you: stop all processes, then delete these objects",
+            Self::DamagedEntity => "cannot be mended: restore these rows from a backup",
+            Self::MissingDueKey => "puts the keys",
+            Self::StaleDueKey => "removes the keys",
         }
     }
 }
@@ -117,7 +129,7 @@ impl DoctorReport {
 
 /// Findings as they come in.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     pub(super) checked: Checked,
     by_kind: BTreeMap<(Option<String>, FindingKind), Tally>,
 }
@@ -130,7 +142,7 @@ struct Tally {
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, kind: FindingKind, resource: Option<&str>, example: String, repaired: bool) {
+    pub(crate) fn add(&mut self, kind: FindingKind, resource: Option<&str>, example: String, repaired: bool) {
         let tally = self.by_kind.entry((resource.map(str::to_owned), kind)).or_default();
         tally.count += 1;
         tally.repaired += usize::from(repaired);
@@ -139,7 +151,7 @@ impl Findings {
         }
     }
 
-    pub(super) fn report(self) -> DoctorReport {
+    pub(crate) fn report(self) -> DoctorReport {
         let findings = self.by_kind.into_iter().map(|((resource, kind), tally)| Finding {
             kind,
             resource,

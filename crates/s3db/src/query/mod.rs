@@ -1,6 +1,6 @@
 //! Queries: what is asked, and how it is answered.
 
-mod duration;
+pub(crate) mod duration;
 pub(crate) mod filter;
 pub(crate) mod order;
 pub(crate) mod parse;

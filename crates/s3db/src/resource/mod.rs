@@ -18,6 +18,7 @@ mod reindex;
 mod rotate;
 mod rows;
 mod sorted;
+mod swap;
 mod update;
 mod upsert;
 mod write;
@@ -48,6 +49,7 @@ pub use record::{Meta, Record};
 pub(crate) use references::ReferenceKeeper;
 pub use reindex::{ReindexProgress, ReindexReport};
 pub use rotate::RotateReport;
+pub use swap::Snapshot;
 pub use update::UpdateOptions;
 
 /// A handle on a resource. Cheap to clone.

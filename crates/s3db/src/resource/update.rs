@@ -46,11 +46,19 @@ enum Change<'a> {
 
 /// What one attempt came to.
 pub(super) enum Attempt {
-    Done(Box<Record>),
+    Done(Box<Done>),
     Lost,
 }
 
+/// A record that was written, and what it is now.
+pub(super) struct Done {
+    pub(super) record: Record,
+    stamp: Stamp,
+    etag: String,
+}
+
 /// The record that an attempt is based on.
+#[derive(Debug, Clone)]
 pub(super) struct Base {
     object: Object,
     decoded: Decoded,
@@ -99,7 +107,7 @@ impl Resource {
                 return Err(Error::conflict(id, expected, &base.meta.rev));
             }
             match self.attempt(id, &resource, &base, change).await? {
-                Attempt::Done(record) => return Ok(*record),
+                Attempt::Done(done) => return Ok(done.record),
                 Attempt::Lost => match &options.expected_rev {
                     Some(expected) => return Err(Error::conflict(id, expected, "a later one")),
                     None => self.inner.back_off(attempt).await,
@@ -126,6 +134,17 @@ impl Resource {
         patch: &Map<String, Value>,
     ) -> Result<Attempt> {
         self.attempt(id, resource, base, Change::Merge(patch)).await
+    }
+
+    /// One attempt to replace a record that was read.
+    pub(super) async fn attempt_replace(
+        &self,
+        id: &str,
+        resource: &Arc<catalog::Resource>,
+        base: &Base,
+        record: &Map<String, Value>,
+    ) -> Result<Attempt> {
+        self.attempt(id, resource, base, Change::Replace(record)).await
     }
 
     async fn attempt(
@@ -177,7 +196,7 @@ impl Resource {
                 keeper.after(self, id, &plan, Stage::Update, &landed).await?;
                 let record = self.stored(id, prepared, &version.name, &stamp.rev, &etag, content.is_some());
                 self.updated(before, &record).await?;
-                Ok(Attempt::Done(Box::new(record)))
+                Ok(Attempt::Done(Box::new(Done { record, stamp, etag })))
             }
             Ok(Outcome::Lost) => {
                 keeper.undo(self, id, &plan, Stage::Update).await?;
@@ -237,6 +256,33 @@ impl Resource {
 }
 
 impl Base {
+    pub(super) fn attributes(&self) -> &Map<String, Value> {
+        &self.decoded.attributes
+    }
+
+    pub(super) fn rev(&self) -> &str {
+        &self.meta.rev
+    }
+
+    /// Whether it can be swapped: a write that was overwritten before it was looked at has no ETag.
+    pub(super) fn is_current(&self) -> bool {
+        !self.object.meta.etag.is_empty()
+    }
+
+    /// The record after an attempt on this one. Secrets are encrypted anew by the next write.
+    pub(super) fn followed_by(&self, done: Done) -> Self {
+        let mut object = self.object.clone();
+        object.meta.etag = done.etag;
+        let decoded = Decoded {
+            attributes: done.record.attributes,
+            version: done.record.meta.version.clone(),
+            stamp: Some(done.stamp),
+            has_content: self.decoded.has_content,
+            ..Decoded::default()
+        };
+        Self { object, decoded, meta: done.record.meta }
+    }
+
     pub(super) fn decoded(&mut self) -> &mut Decoded {
         &mut self.decoded
     }

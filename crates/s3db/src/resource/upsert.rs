@@ -25,8 +25,8 @@ impl Resource {
             let resource = self.inner.resource_for_write(&self.name).await?;
             match self.base(&id).await? {
                 Some(base) => {
-                    if let Attempt::Done(record) = self.attempt_merge(&id, &resource, &base, &attributes).await? {
-                        return Ok(*record);
+                    if let Attempt::Done(done) = self.attempt_merge(&id, &resource, &base, &attributes).await? {
+                        return Ok(done.record);
                     }
                 }
                 None => {

@@ -1,0 +1,89 @@
+//! `exec`: a program of the machine that the process runs on. Only where `allowExec` says so.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{Fields, object_of, text_of};
+use crate::plugin::state_machine::facts::Facts;
+use crate::plugin::state_machine::template::Template;
+
+/// Bytes of the program's output that are kept.
+const OUTPUT_BYTES: u64 = 1024 * 1024;
+/// Characters of its complaint that are told.
+const TOLD: usize = 500;
+
+/// A program to be run.
+#[derive(Debug)]
+pub(in super::super) struct Exec {
+    command: Vec<Template>,
+    env: Option<Template>,
+    pub(in super::super) timeout: Option<Duration>,
+}
+
+impl Exec {
+    pub(super) fn compile(fields: &mut Fields<'_>, allowed: bool) -> Option<Self> {
+        fields.only(&["command", "timeout", "env"]);
+        if !allowed {
+            fields.problem("kind", "'exec' runs programs, which is not allowed here; set allowExec = true in s3db.toml, or allow_exec in the builder");
+        }
+        let command = match fields.any("command") {
+            Some(Template::List(parts)) if !parts.is_empty() => Some(parts),
+            _ => {
+                fields.problem("command", "must be a list: the program and its arguments");
+                None
+            }
+        };
+        let timeout = fields.duration("timeout");
+        let env = fields.get("env").is_some().then(|| fields.object("env")).flatten();
+        Some(Self { command: command?, env, timeout })
+    }
+
+    /// Runs the program with the facts as JSON on its standard input. An object on its standard output is
+    /// the action's result. It is killed when the action is dropped.
+    pub(in super::super) async fn run(&self, facts: &Facts) -> Result<Value, String> {
+        let variables = facts.variables();
+        let mut parts = Vec::new();
+        for part in &self.command {
+            parts.push(text_of(part.render(&variables)?, "each part of 'command'")?);
+        }
+        let (program, arguments) = parts.split_first().ok_or("'command' is empty")?;
+        let mut command = tokio::process::Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.env("S3DB_TOKEN", facts.token.clone().unwrap_or_default());
+        if let Some(env) = &self.env {
+            for (name, value) in object_of(env.render(&variables)?, "'env'")? {
+                command.env(&name, text_of(value, &format!("'env.{name}'"))?);
+            }
+        }
+        let mut child = command.spawn().map_err(|e| format!("cannot run '{program}': {e}"))?;
+        let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let input = json!(variables).to_string();
+        let feed = async {
+            if let Some(mut stdin) = stdin.take() {
+                // A program need not read what it is given.
+                let _unread = stdin.write_all(input.as_bytes()).await;
+            }
+        };
+        let (_, out, err, status) = tokio::join!(feed, read(stdout), read(stderr), child.wait());
+        let status = status.map_err(|e| format!("'{program}' could not be waited for: {e}"))?;
+        if !status.success() {
+            let complaint: String = String::from_utf8_lossy(&err?).trim().chars().take(TOLD).collect();
+            return Err(format!("'{program}' ended with {status}: {complaint}"));
+        }
+        Ok(serde_json::from_slice(&out?).ok().filter(Value::is_object).unwrap_or_default())
+    }
+}
+
+async fn read(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        (&mut pipe).take(OUTPUT_BYTES).read_to_end(&mut bytes).await.map_err(|e| e.to_string())?;
+        // The rest is read, so that the program is not stopped by a full pipe, and dropped.
+        let mut rest = [0u8; 8192];
+        while pipe.read(&mut rest).await.map_err(|e| e.to_string())? > 0 {}
+    }
+    Ok(bytes)
+}

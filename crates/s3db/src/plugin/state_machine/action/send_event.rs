@@ -1,0 +1,75 @@
+//! `send_event`: an event for another entity, or for all entities in a state.
+//!
+//! Each event carries a key made from the action's token, so that one that is sent again changes nothing.
+
+use serde_json::{Map, Value};
+
+use super::{Fields, object_of, text_of};
+use crate::database::Database;
+use crate::plugin::state_machine::facts::Facts;
+use crate::plugin::state_machine::template::Template;
+use crate::plugin::state_machine::{SendOptions, StateMachinePlugin};
+
+/// An event to be sent.
+#[derive(Debug)]
+pub(in super::super) struct SendEvent {
+    machine: Template,
+    to: To,
+    event: Template,
+    payload: Option<Template>,
+}
+
+#[derive(Debug)]
+enum To {
+    Entity(Template),
+    AllIn(Template),
+}
+
+impl SendEvent {
+    pub(super) fn compile(fields: &mut Fields<'_>) -> Option<Self> {
+        let machine = fields.only(&["machine", "entity", "state", "event", "payload"]).text("machine");
+        let event = fields.text("event");
+        let to = match (fields.get("entity").is_some(), fields.get("state").is_some()) {
+            (true, false) => fields.text("entity").map(To::Entity),
+            (false, true) => fields.text("state").map(To::AllIn),
+            _ => {
+                fields.problem("entity", "needs either 'entity' or 'state', whose entities all get the event");
+                None
+            }
+        };
+        let payload = fields.get("payload").is_some().then(|| fields.object("payload")).flatten();
+        Some(Self { machine: machine?, to: to?, event: event?, payload })
+    }
+
+    pub(in super::super) async fn run(&self, db: &Database, facts: &Facts) -> Result<Value, String> {
+        let told = |e: crate::Error| e.to_string();
+        let variables = facts.variables();
+        let machines = db.plugin::<StateMachinePlugin>().map_err(told)?;
+        let machine = text_of(self.machine.render(&variables)?, "'machine'")?;
+        let event = text_of(self.event.render(&variables)?, "'event'")?;
+        let payload = match &self.payload {
+            Some(payload) => object_of(payload.render(&variables)?, "'payload'")?,
+            None => Map::new(),
+        };
+        let entities = match &self.to {
+            To::Entity(entity) => vec![text_of(entity.render(&variables)?, "'entity'")?],
+            To::AllIn(state) => {
+                let state = text_of(state.render(&variables)?, "'state'")?;
+                let found = machines.entities_in(&machine, &state, None).await.map_err(told)?;
+                found.into_iter().map(|summary| summary.entity).collect()
+            }
+        };
+        for entity in entities {
+            let options = SendOptions {
+                idempotency_key: facts.token.clone(),
+                actor: Some(format!("machine:{}/{}", facts.machine, facts.entity)),
+                ..SendOptions::default()
+            };
+            // The other machine may lead back here: the future needs a size.
+            let sent =
+                Box::pin(machines.send_with(&machine, &entity, &event, Value::Object(payload.clone()), &options));
+            sent.await.map_err(|e| format!("{event} to {machine}/{entity}: {e}"))?;
+        }
+        Ok(Value::Null)
+    }
+}

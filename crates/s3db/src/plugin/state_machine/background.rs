@@ -1,0 +1,102 @@
+//! What goes on beside the callers: the sweep every few seconds, and callbacks.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{Core, StateMachineEvent};
+use crate::events::Delivery;
+
+pub(super) type Callback = Arc<dyn Fn(&StateMachineEvent) + Send + Sync>;
+
+/// The functions to be called for events.
+pub(super) struct Callbacks(Vec<Callback>);
+
+impl Callbacks {
+    pub(super) fn new(callbacks: Vec<Callback>) -> Self {
+        Self(callbacks)
+    }
+}
+
+impl std::fmt::Debug for Callbacks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Callbacks({})", self.0.len())
+    }
+}
+
+/// The sweep that runs in this process.
+#[derive(Debug, Default)]
+pub(super) struct Background(Mutex<Option<Running>>);
+
+#[derive(Debug)]
+struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Calls back for every event, in a task that ends with the plugin.
+pub(super) fn call_back(core: &Arc<Core>) {
+    if core.callbacks.0.is_empty() {
+        return;
+    }
+    let callbacks = core.callbacks.0.clone();
+    let metrics = core.metrics.dropped_events();
+    let mut events = core.events.subscribe();
+    drop(tokio::spawn(async move {
+        while let Some(delivery) = events.next().await {
+            match delivery {
+                Delivery::Event(event) => callbacks.iter().for_each(|callback| callback(&event)),
+                Delivery::Dropped(count) => {
+                    metrics.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+        }
+    }));
+}
+
+/// Sweeps every few seconds until it is stopped or the plugin goes.
+pub(super) fn start(core: &Arc<Core>) {
+    let Some(interval) = core.options.sweep_interval else { return };
+    let mut running = core.background.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if running.is_some() {
+        return;
+    }
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(sweep(Arc::downgrade(core), interval, stopped));
+    *running = Some(Running { stop, task });
+}
+
+async fn sweep(core: Weak<Core>, interval: Duration, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let clock = {
+            let Some(core) = core.upgrade() else { return };
+            if let Err(error) = core.sweep().await {
+                // The next sweep may get through; what is due stays due.
+                tracing::warn!(target: "s3db::state_machine", %error, "a sweep ended early");
+            }
+            let Ok(db) = core.db() else { return };
+            Arc::clone(&db.inner.clock)
+        };
+        let told = std::pin::pin!(stopped.changed());
+        if let Either::Left(_) = select(told, clock.sleep(interval)).await {
+            return;
+        }
+    }
+}
+
+impl Background {
+    /// Lets the sweep end what it has begun, within the deadline.
+    pub(super) async fn stop(&self, core: &Core, deadline: Duration) {
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (Some(Running { stop, mut task }), Ok(db)) = (running, core.db()) else { return };
+        // The task may have ended already.
+        let _gone = stop.send(true);
+        if let Either::Right(_) = select(&mut task, db.inner.clock.sleep(deadline)).await {
+            // What it ran is found by others, as after a crash.
+            task.abort();
+        }
+    }
+}

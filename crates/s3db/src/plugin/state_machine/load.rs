@@ -1,0 +1,148 @@
+//! Reading an entity's row, and changing it by compare-and-swap.
+
+use std::sync::Arc;
+
+use super::Core;
+use super::entity::Entity;
+use super::ids::Names;
+use super::machine::Machine;
+use super::warm::Seen;
+use crate::error::{Error, ErrorKind, Result};
+use crate::resource::Resource;
+
+/// Times that a change is made again after losing.
+pub(super) const ATTEMPTS: u32 = 64;
+
+/// Whether a resource was made by s3db.js: its first version knows nothing of versions of entities.
+pub(super) async fn is_foreign(resource: &Resource) -> Result<bool> {
+    let entry = resource.catalog_entry().await?;
+    Ok(entry.versions().iter().any(|version| version.schema.attribute("version").is_none()))
+}
+
+impl Core {
+    /// The ids under which an entity's row may stand, the likely one first.
+    pub(super) async fn rows(&self, states: &Resource, names: &Names) -> Result<Vec<String>> {
+        let own = names.row();
+        if !is_foreign(states).await? {
+            return Ok(vec![own]);
+        }
+        // s3db.js names them all alike, so that a row may be of another entity.
+        let mut rows = vec![names.plain(), own, names.escaped()];
+        rows.dedup();
+        rows.retain(|id| s3db_format::keys::check_id(id).is_ok());
+        Ok(rows)
+    }
+
+    /// Reads an entity; `None` if there is none.
+    pub(super) async fn load(&self, names: &Names) -> Result<Option<Seen>> {
+        let Some(states) = self.states().await? else { return Ok(None) };
+        for id in self.rows(&states, names).await? {
+            let Some(snapshot) = states.snapshot(&id).await? else { continue };
+            let entity = Entity::read(&id, snapshot.attributes())?;
+            if entity.machine == names.machine && entity.entity == names.entity {
+                return Ok(Some(Seen { snapshot, entity, logged: 0 }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads an entity that must be there.
+    pub(super) async fn load_known(&self, names: &Names) -> Result<Seen> {
+        match self.load(names).await? {
+            Some(seen) => Ok(seen),
+            None => Err(self.no_entity(names).await),
+        }
+    }
+
+    /// The error of an entity that is not there, or of a machine that is not.
+    pub(super) async fn no_entity(&self, names: &Names) -> Error {
+        // Whoever misspells the machine wants to hear of that.
+        if let Err(error) = self.versions(&names.machine).await {
+            return error;
+        }
+        let Names { machine, entity } = names;
+        Error::new(ErrorKind::NotFound, format!("machine '{machine}' has no entity '{entity}'"))
+            .guide(format!("make it with `s3db machine init {machine} {entity}`, or initialize_entity"))
+    }
+
+    /// The definition that an entity runs on; the current one for a row of s3db.js.
+    pub(super) async fn machine_of(&self, entity: &Entity) -> Result<Arc<Machine>> {
+        match &entity.definition {
+            Some(hash) => self.machine(&entity.machine, hash).await,
+            None => self.current(&entity.machine).await,
+        }
+    }
+
+    /// The number of an entity's state in the definition that it runs on.
+    pub(super) fn state_of(&self, machine: &Machine, entity: &Entity) -> Result<usize> {
+        machine.state(&entity.state).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Integrity,
+                format!("{} is in state '{}', which its definition does not have", entity.what(), entity.state),
+            )
+            .guide(format!(
+                "define a machine that has it, then `s3db machine migrate {} --to VERSION --map '{{\"{}\": \"…\"}}'`",
+                entity.machine, entity.state
+            ))
+        })
+    }
+
+    /// Refuses a machine whose functions this process does not have.
+    pub(super) fn check_runnable(&self, machine: &Machine) -> Result<()> {
+        if machine.missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("this process has not registered {} of machine '{}'", machine.missing.join(", "), machine.name()),
+        )
+        .guide("send from the program that registers it, or define it in the machine's file; nothing was changed"))
+    }
+
+    /// Changes an entity by compare-and-swap until nobody was faster. `change` says what to write, or `None`
+    /// if there is nothing to be done any more.
+    pub(super) async fn mutate<T>(
+        &self,
+        names: &Names,
+        change: impl Fn(&mut Entity) -> Result<Option<T>>,
+    ) -> Result<Option<(T, Entity)>> {
+        let slot = self.warm.slot(names);
+        for attempt in 0..ATTEMPTS {
+            let mut place = slot.lock().await;
+            let known = place.take();
+            let was_known = known.is_some();
+            let Some(seen) = (match known {
+                Some(seen) => Some(seen),
+                None => self.load(names).await?,
+            }) else {
+                return Ok(None);
+            };
+            let states = self.states_to_write().await?;
+            let mut entity = seen.entity.clone();
+            match change(&mut entity) {
+                Ok(Some(result)) => {
+                    let row = entity.write(seen.snapshot.attributes().clone());
+                    if let Some(snapshot) = states.swap(&seen.snapshot, row).await? {
+                        *place = Some(Seen { snapshot, entity: entity.clone(), logged: seen.logged });
+                        return Ok(Some((result, entity)));
+                    }
+                }
+                // What was decided on a row that is only remembered is looked at again.
+                Ok(None) if was_known => continue,
+                Ok(None) => {
+                    *place = Some(seen);
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+            drop(place);
+            self.db()?.inner.back_off(attempt.min(3)).await;
+        }
+        Err(self.too_often(names))
+    }
+
+    pub(super) fn too_often(&self, names: &Names) -> Error {
+        Error::new(ErrorKind::Conflict, format!("{} was changed by others {ATTEMPTS} times in a row", names.what()))
+            .guide("try again")
+    }
+}
