@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use s3db::config::{Config, Output, read_passphrase};
+use s3db::state_machine::StateMachinePlugin;
 use s3db::{Database, DatabaseBuilder};
 
 use crate::args::{Format, Global};
@@ -101,7 +102,8 @@ impl Context {
         if let Some(passphrase) = self.passphrase()? {
             builder = builder.passphrase(passphrase);
         }
-        Ok(builder.connect().await?)
+        let machines = StateMachinePlugin::builder().configure(self.config()?).build()?;
+        Ok(builder.plugin(machines).start_plugins(false).connect().await?)
     }
 
     /// The passphrase: from the environment or a file, never from an argument.

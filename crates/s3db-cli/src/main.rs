@@ -24,6 +24,10 @@ mod exit {
     pub(crate) const NOT_FOUND: u8 = 3;
     /// Some rows of a bulk command failed.
     pub(crate) const INVALID: u8 = 5;
+    /// A transition would be refused.
+    pub(crate) const REFUSED: u8 = 6;
+    /// Some of the work could not be done.
+    pub(crate) const FAILED: u8 = 1;
     /// Something is damaged.
     pub(crate) const INTEGRITY: u8 = 8;
 }

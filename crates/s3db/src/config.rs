@@ -4,17 +4,19 @@
 //! keys are errors with a suggestion. Relative paths are taken from the file's folder.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::query::duration;
 
 /// The name of the file in the working directory.
 pub const FILE_NAME: &str = "s3db.toml";
 
 /// What `s3db.toml` may say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Settings {
     /// Where the database is: `file:./data`, `s3://bucket/prefix`, `http://KEY:SECRET@host:port/bucket`.
@@ -29,6 +31,86 @@ pub struct Settings {
     /// How results are printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
+    /// Whether actions and jobs of the kind `exec` may run programs. The default is `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_exec: Option<bool>,
+    /// State machines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_machine: Option<StateMachineSettings>,
+}
+
+/// The section `[stateMachine]`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StateMachineSettings {
+    /// Files of machines, as paths or patterns: `machines/*.json`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// Machines by name, as in a file.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub machines: toml::Table,
+    /// Guards by name, as in a file.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub guards: toml::Table,
+    /// Actions by name, as in a file.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub actions: toml::Table,
+    /// The resource of the log. The default is `transitions`, or `state_transitions` where s3db.js made that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transition_log_resource: Option<String>,
+    /// The resource of entities. The default is `entity_states`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_resource: Option<String>,
+    /// Whether transitions are logged. The default is `true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persist_transitions: Option<bool>,
+    /// Whether the first event makes an entity that does not exist. The default is `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lenient: Option<bool>,
+    /// Whether what happens is logged at level `info`. The default is `false`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verbose: Option<bool>,
+    /// How long a guard may take. The default is 5 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard_timeout: Option<DurationSetting>,
+    /// How long an attempt of an action may take. The default is 30 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_timeout: Option<DurationSetting>,
+    /// How often an action is begun before it counts as failed. The default is 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_attempts: Option<u32>,
+}
+
+/// A duration: a whole number of milliseconds, or a text such as `90s` or `1h30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct DurationSetting(#[schemars(with = "DurationText")] pub Duration);
+
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it describes what a duration looks like")]
+enum DurationText {
+    Milliseconds(u64),
+    Text(String),
+}
+
+impl<'de> Deserialize<'de> for DurationSetting {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        use serde::de::Error as _;
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let found = match &value {
+            serde_json::Value::String(text) => duration::parse(text),
+            other => other.as_u64().map(Duration::from_millis),
+        };
+        found.map(Self).ok_or_else(|| {
+            D::Error::custom(format!(
+                "{value} is no duration; write milliseconds, or a text such as \"90s\" or \"1h30m\""
+            ))
+        })
+    }
 }
 
 /// How results are printed.
@@ -44,7 +126,7 @@ pub enum Output {
 }
 
 /// Settings with the folder that their paths are taken from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// The settings.
     pub settings: Settings,
@@ -54,9 +136,23 @@ pub struct Config {
     pub folder: PathBuf,
 }
 
-const KEYS: [&str; 4] = ["url", "passphraseFile", "shared", "output"];
+const KEYS: [&str; 6] = ["url", "passphraseFile", "shared", "output", "allowExec", "stateMachine"];
+const MACHINE_KEYS: [&str; 12] = [
+    "files",
+    "machines",
+    "guards",
+    "actions",
+    "transitionLogResource",
+    "stateResource",
+    "persistTransitions",
+    "lenient",
+    "verbose",
+    "guardTimeout",
+    "actionTimeout",
+    "actionAttempts",
+];
 /// Documented keys that belong to parts that this version does not have.
-const LATER: [&str; 5] = ["stateMachine", "backup", "scheduler", "jobs", "allowExec"];
+const LATER: [&str; 3] = ["backup", "scheduler", "jobs"];
 
 impl Config {
     /// Reads a file, or, without one, `s3db.toml` in the working directory if it is there.
@@ -91,9 +187,11 @@ impl Config {
                 return Err(invalid(format!("'{key}' is not supported by this version"))
                     .guide("remove it, or use a newer s3db"));
             }
-            let hint = s3db_format::error::did_you_mean(key, KEYS)
-                .unwrap_or_else(|| format!("known keys: {}", KEYS.join(", ")));
-            return Err(invalid(format!("the key '{key}' is unknown")).guide(hint));
+            return Err(invalid(format!("the key '{key}' is unknown")).guide(hint(key, &KEYS)));
+        }
+        let machines = table.get("stateMachine").and_then(toml::Value::as_table);
+        if let Some(key) = machines.and_then(|m| m.keys().find(|k| !MACHINE_KEYS.contains(&k.as_str()))) {
+            return Err(invalid(format!("the key 'stateMachine.{key}' is unknown")).guide(hint(key, &MACHINE_KEYS)));
         }
         let settings: Settings = toml::from_str(text).map_err(|e| invalid(e.to_string().trim_end().to_owned()))?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -108,6 +206,11 @@ impl Config {
         let Some(path) = &self.settings.passphrase_file else { return Ok(None) };
         read_passphrase(&self.folder.join(path)).map(Some)
     }
+}
+
+fn hint(key: &str, known: &[&str]) -> String {
+    s3db_format::error::did_you_mean(key, known.iter().copied())
+        .unwrap_or_else(|| format!("known keys: {}", known.join(", ")))
 }
 
 /// Reads a passphrase from the first line of a file.
@@ -147,6 +250,9 @@ mod tests {
         assert!(refusal("url = 5").to_string().contains("url = 5"));
         assert!(refusal("output = \"xml\"").to_string().contains("xml"));
         assert!(refusal("[backup]\n").to_string().contains("not supported by this version"));
+        let error = refusal("[stateMachine]\nfile = [\"x\"]");
+        assert_eq!(error.guidance(), Some("did you mean 'files'?"));
+        assert!(refusal("[stateMachine]\nguardTimeout = \"soon\"").to_string().contains("is no duration"));
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub use events::{Delivery, Event, EventKind, Events};
 pub use hooks::{HookPoint, HookResult};
 pub use lease::{Lease, LeaseOptions, LeaseRecord};
 pub use plugin::{Plugin, state_machine};
+pub use query::duration::parse_duration;
 pub use query::plan::Considered;
 pub use query::{OrderBy, Query};
 pub use resource::{

@@ -1,5 +1,6 @@
 //! `s3db config …`
 
+use s3db::state_machine::{MachineFile, StateMachinePlugin};
 use serde_json::json;
 
 use crate::args::ConfigCommand;
@@ -26,6 +27,12 @@ fn check(context: &mut Context) -> Result<u8, Failure> {
     if let Some(url) = &config.settings.url {
         s3db::Location::parse(url, &config.folder)?;
     }
+    for file in MachineFile::configured(config)? {
+        let plugin = StateMachinePlugin::builder().configure(config).build()?;
+        for machine in file.machines {
+            plugin.validate(machine)?;
+        }
+    }
     match &config.file {
         Some(file) => printer.note(&format!("{} is right", file.display())),
         None => printer.note("there is no s3db.toml here; `s3db init` writes one"),
@@ -46,6 +53,8 @@ fn show(context: &mut Context) -> Result<u8, Failure> {
         "url": url,
         "passphrase": passphrase.map(|name| format!("environment {name}")).or(from_file),
         "output": config.settings.output,
+        "allowExec": config.settings.allow_exec.unwrap_or_default(),
+        "stateMachine": config.settings.state_machine,
     }))?;
     Ok(exit::DONE)
 }

@@ -24,6 +24,13 @@ url = "file:./s3db-data"
 # How results are printed: "table", "json" or "jsonl".
 # Without it: a table on a terminal, JSON lines when piped.
 # output = "table"
+
+# Whether actions of machines may run programs (kind "exec").
+# allowExec = true
+
+# State machines; `s3db machine define` stores what these files say. See docs/state-machines.md.
+# [stateMachine]
+# files = ["machines/*.json"]
 "#;
 
 pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {

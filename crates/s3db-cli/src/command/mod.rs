@@ -15,6 +15,7 @@ mod get;
 mod init;
 mod insert;
 mod list;
+mod machine;
 mod resource;
 mod secrets;
 mod status;
@@ -61,6 +62,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<u8, F
             export::run(context, &resource, query(&rows)?, format, with_secrets).await
         }
         Command::Copy { source, target, resources } => copy::run(context, &source, &target, resources).await,
+        Command::Machine(command) => machine::run(context, command).await,
         Command::Secrets(command) => secrets::run(context, command).await,
         Command::Config(command) => config::run(context, &command),
         Command::Completions { shell } => generate::completions(shell),

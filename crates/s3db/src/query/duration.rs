@@ -21,6 +21,15 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(milliseconds))
 }
 
+/// A duration as people write it: `30m`, `1h30m`, `7d`, or a whole number of milliseconds. Units are
+/// `ms s m h d w`. `None` if it is none.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    match text.parse::<u64>() {
+        Ok(milliseconds) => Some(Duration::from_millis(milliseconds)),
+        Err(_) => parse(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

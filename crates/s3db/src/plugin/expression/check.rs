@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
 
-use super::{MAX_DEPTH, MAX_LOOPS, explain, meter};
+use super::{MAX_DEPTH, MAX_LOOPS, explain, time};
 
 /// The names that stand for types, as in `type(x) == int`.
 const TYPES: [&str; 10] = ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
@@ -224,7 +224,7 @@ impl<'t> Walk<'t> {
         // A literal that cannot be read is known before the first evaluation.
         match (name, call.target.is_none(), call.args.as_slice()) {
             ("duration" | "timestamp", true, [IdedExpr { expr: Expr::Literal(LiteralValue::String(text)), .. }]) => {
-                meter::literal(name, text.inner())
+                time::literal(name, text.inner())
             }
             _ => Ok(()),
         }

@@ -12,7 +12,7 @@ use cel::common::value::Val;
 use serde_json::{Map, Number, Value};
 
 use super::check::Need;
-use super::{MAX_DEPTH, explain, meter};
+use super::{MAX_DEPTH, explain, time};
 
 /// How deep lists and objects may be nested in a variable.
 pub(crate) const MAX_JSON_DEPTH: usize = 128;
@@ -23,7 +23,7 @@ pub(crate) const MAX_JSON_DEPTH: usize = 128;
 pub(crate) fn variable<'v>(name: &str, json: &'v Value, need: &Need) -> Result<Box<dyn Val + 'v>, String> {
     if name == "now" {
         let text = json.as_str().ok_or("the variable 'now' is not an RFC 3339 text")?;
-        return meter::timestamp(text).map_err(|error| format!("the variable 'now': {error}"));
+        return time::timestamp(text).map_err(|error| format!("the variable 'now': {error}"));
     }
     value(json, need, MAX_JSON_DEPTH).ok_or_else(|| {
         format!("the variable '{name}' has more than {MAX_JSON_DEPTH} lists and objects inside one another")

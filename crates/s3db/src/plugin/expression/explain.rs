@@ -21,16 +21,9 @@ pub(crate) fn clipped(text: &str) -> String {
 
 /// A hint naming the nearest known word, if one is near.
 pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let word = clipped(word).to_lowercase();
-    known
-        .into_iter()
-        // Data can have keys of any length and number; the distance is only worth its time for short ones.
-        .filter(|k| k.len() <= MAX_QUOTED_CHARS)
-        .take(1000)
-        .map(|k| (strsim::damerau_levenshtein(&word, &k.to_lowercase()), k))
-        .filter(|(distance, k)| *distance <= k.chars().count().max(3) / 3)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, k)| format!("did you mean '{k}'?"))
+    // Data can have keys of any length and number; the distance is only worth its time for short ones.
+    let short = known.into_iter().filter(|k| k.len() <= MAX_QUOTED_CHARS).take(1000);
+    s3db_format::error::did_you_mean(&clipped(word), short)
 }
 
 /// What a value is, with the value itself when it is short.

@@ -27,17 +27,22 @@
 //! What stays unbounded is the size of the variables: the parts of them that the expression names are walked once
 //! before it runs, so the caller bounds the documents it passes in.
 //!
-//! The pattern of `matches` is a literal, so that it is compiled, and refused, with the expression. Optional syntax
-//! (`a.?b`), message literals and looking a map's entries up in no particular order are left out: `has(a.b)` is the way
-//! to test for a key, and loops over a map visit its keys in order, so that the same input always gives the same result.
+//! # Differences from the language's description
+//!
+//! The pattern of `matches` is a literal, so that it is compiled, and refused, with the expression. Loops over a map
+//! visit its keys in order, and a map is not a term of `+`, so that the same input always gives the same result. The
+//! parts of a timestamp are those in UTC unless a zone is given. Optional syntax (`a.?b`) and message literals are left
+//! out: `has(a.b)` is the way to test for a key.
 
 mod check;
 mod convert;
 mod explain;
 mod meter;
 mod pattern;
+mod rewrite;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -219,7 +224,7 @@ fn compile_here(source: &str, variables: &[&str]) -> Result<Compiled, String> {
     let tree = parser.parse(source).map_err(|errors| explain::syntax(&errors))?;
     let findings = check::check(&tree, variables)?;
     let mut patterns = Vec::new();
-    let tree = meter::metered(tree, &mut patterns)?;
+    let tree = rewrite::metered(tree, &mut patterns)?;
     let levels = check::levels(&tree);
     Ok(Compiled { source: source.to_owned(), tree, levels, findings, patterns: patterns.into() })
 }

@@ -455,6 +455,7 @@ fn work_is_bounded_whatever_the_data() {
     assert_eq!(over("context.numbers.all(x, x >= 0)", context.clone()), Ok(json!(true)));
     assert_eq!(over("context.map.map(k, context.map[k])[19999]", context.clone()), Ok(json!(9999)));
     let doubling = format!("[context.text]{}", ".map(a, a + a)".repeat(20));
+    let literal = format!("context.numbers.map(x, '{}')", "x".repeat(2000));
     let wide = format!("[{}]", vec!["context.numbers"; 200].join(","));
     for source in [
         "context.hundred.all(x, context.hundred.all(y, context.hundred.all(z, x >= 0)))",
@@ -463,11 +464,11 @@ fn work_is_bounded_whatever_the_data() {
         "context.hundred.map(x, context)",
         "context.hundred.map(x, context.text + 'a').size()",
         "context.hundred.exists(x, x < [context.map, context.map])",
-        "context.hundred.exists(x, context.numbers == x)",
-        "context.hundred.all(x, !(x in context.numbers + [1]))",
+        "context.hundred.exists(x, context.numbers == [x])",
+        "context.hundred.all(x, x in context.numbers + [1])",
         "context.numbers.exists(x, context.numbers[context.map] == 1)",
         "context.hundred.all(x, context.text.contains('y' + context.text) == false)",
-        "context.numbers.map(x, 'a literal of more than thirty-two bytes, copied for every single item of the list, which adds up')",
+        &literal,
         "context.numbers.all(x, context.text.size() > 0)",
         "context.hundred.all(x, context.map.all(k, true))",
         &doubling,
@@ -476,9 +477,7 @@ fn work_is_bounded_whatever_the_data() {
         "context.numbers.all(x, context.numbers.all(y, true)) || true",
         "context.hundred.exists(x, context.hundred.map(y, context.text).size() > 0 || true)",
     ] {
-        let t = std::time::Instant::now();
         let error = over(source, context.clone()).unwrap_err();
-        println!("{:?} {source}", t.elapsed());
         assert!(error.starts_with("the expression takes more than 5000000 steps"), "{source}: {error}");
     }
 }
@@ -499,12 +498,12 @@ fn the_same_input_always_costs_and_gives_the_same() {
 fn only_what_is_named_is_read() {
     let compiled =
         compile("context.customer.vip && context.users.all(u, u.name != event) && has(context.a.b)").unwrap();
-    let needs = format!("{:?}", compiled.compiled.findings.needs);
+    let needs = format!("{:?}", compiled.compiled.findings.needs["context"]);
     assert_eq!(
         needs,
-        "{\"context\": Fields({\"a\": Fields({\"b\": Whole}), \"customer\": Fields({\"vip\": Whole}), \"users\": Whole}), \
-         \"event\": Whole}"
+        "Fields({\"a\": Fields({\"b\": Whole}), \"customer\": Fields({\"vip\": Whole}), \"users\": Whole})"
     );
+    assert_eq!(compiled.compiled.findings.needs["event"], check::Need::Whole);
 }
 
 #[test]
@@ -594,14 +593,22 @@ fn random_sources_never_panic() {
         let source = if pick(2) == 0 {
             (0..=pick(12)).map(|_| PIECES[pick(PIECES.len())]).collect()
         } else {
-            sentence(&mut pick, 5)
+            {
+                let depth = 1 + pick(4);
+                sentence(&mut pick, depth)
+            }
         };
-        if let Ok(expression) = compile(&source) {
+        let result = compile(&source).and_then(|expression| {
             compiled += 1;
-            answered += usize::from(expression.evaluate(&variables).is_ok());
+            expression.evaluate(&variables)
+        });
+        match result {
+            Ok(_) => answered += 1,
+            // A panic inside the interpreter is caught, but there should be none to catch.
+            Err(error) => assert_ne!(error, gave_up(), "{source}"),
         }
     }
-    assert!(compiled > 300 && answered > 10, "{compiled} compiled, {answered} answered");
+    assert!(compiled > 500 && answered > 50, "{compiled} compiled, {answered} answered");
 }
 
 /// A source of a small grammar, at most `depth` deep.
@@ -630,7 +637,7 @@ fn sentence(pick: &mut impl FnMut(usize) -> usize, depth: usize) -> String {
     if depth == 0 {
         return ATOMS[pick(ATOMS.len())].to_owned();
     }
-    let mut part = |pick: &mut _| sentence(pick, depth - 1);
+    let part = |pick: &mut _| sentence(pick, depth - 1);
     match pick(10) {
         0 | 1 => format!("({} {} {})", part(pick), OPERATORS[pick(14)], sentence(pick, depth - 1)),
         2 => format!("{}({})", FUNCTIONS[pick(9)], part(pick)),

@@ -10,7 +10,6 @@ use std::time::Duration;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use s3db_format::catalog;
 use s3db_format::partition::IndexEntry;
-use s3db_store::List;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -23,6 +22,9 @@ use crate::resource::Resource;
 
 /// How far the clocks of writers may be apart: keys that are younger by less are looked at.
 const CLOCKS_MS: i64 = 60_000;
+
+/// Lists that run side by side.
+const LISTS: usize = 16;
 
 /// An entity in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,9 +48,8 @@ pub struct EntitySummary {
 
 /// Which entities of a machine are looked for.
 struct Wanted {
-    state: Option<String>,
-    /// States that are not looked at.
-    except: BTreeSet<String>,
+    /// Only those in these states; `None` is in any, also in one that no definition has.
+    states: Option<BTreeSet<String>>,
     /// Only those that came into their state at this instant or before.
     since_ms: Option<i64>,
 }
@@ -74,21 +75,23 @@ impl StateMachinePlugin {
                 .map_or_else(|| Error::not_found("state", state), |current| unknown_state(current, state)));
         }
         let since_ms = older_than.map(|age| core.instant_before(age));
-        core.find(machine, Wanted { state: Some(state.to_owned()), except: BTreeSet::new(), since_ms }).await
+        core.find(machine, Wanted { states: Some(BTreeSet::from([state.to_owned()])), since_ms }).await
     }
 
-    /// All entities of a machine, in the order of their ids.
+    /// All entities of a machine, in the order of their ids. Costs a LIST per thousand entities of all
+    /// machines, and a GET for each that is returned.
     ///
     /// # Errors
     /// `NotFound` for the machine.
     pub async fn entities(&self, machine: &str, older_than: Option<Duration>) -> Result<Vec<EntitySummary>> {
         self.core.versions(machine).await?;
         let since_ms = older_than.map(|age| self.core.instant_before(age));
-        self.core.find(machine, Wanted { state: None, except: BTreeSet::new(), since_ms }).await
+        self.core.find(machine, Wanted { states: None, since_ms }).await
     }
 
     /// The entities that have been in one state for `older_than` and are not done, the oldest first. Costs a
-    /// LIST per thousand entities of the machine, and a GET for each that is returned.
+    /// LIST for each state that is not final, or per thousand entities in it, and a GET for each that is
+    /// returned.
     ///
     /// # Errors
     /// `NotFound` for the machine.
@@ -96,14 +99,15 @@ impl StateMachinePlugin {
         let core = &self.core;
         let since_ms = Some(core.instant_before(older_than));
         let machines = core.definitions_of(machine).await?;
-        let mut found = core.find(machine, Wanted { state: None, except: final_in_all(&machines), since_ms }).await?;
+        let states = Some(states_not_final(&machines));
+        let mut found = core.find(machine, Wanted { states, since_ms }).await?;
         found.retain(|entity| !entity.done);
         found.sort_by_key(|entity| std::cmp::Reverse(entity.age_ms));
         Ok(found)
     }
 
     /// How many entities are in each state; states without any are there, too. Costs a LIST per thousand
-    /// entities.
+    /// entities of all machines.
     ///
     /// # Errors
     /// `NotFound` for the machine.
@@ -119,11 +123,10 @@ impl StateMachinePlugin {
     }
 }
 
-/// The states that are final in every definition that has them.
-fn final_in_all(machines: &[std::sync::Arc<Machine>]) -> BTreeSet<String> {
-    let names = machines.iter().flat_map(|m| m.definition.states.iter().map(|s| s.name.clone()));
-    let is_final = |name: &String| machines.iter().all(|m| m.state(name).is_none_or(|state| m.is_final(state)));
-    names.filter(is_final).collect()
+/// The states that are not final in one of the definitions.
+fn states_not_final(machines: &[std::sync::Arc<Machine>]) -> BTreeSet<String> {
+    let states = machines.iter().flat_map(|m| m.definition.states.iter());
+    states.filter(|state| !state.is_final).map(|state| state.name.clone()).collect()
 }
 
 pub(super) fn unknown_state(machine: &Machine, state: &str) -> Error {
@@ -151,7 +154,7 @@ impl Core {
 
     /// All entities of a machine.
     pub(super) async fn all_entities(&self, machine: &str) -> Result<Vec<EntitySummary>> {
-        self.find(machine, Wanted { state: None, except: BTreeSet::new(), since_ms: None }).await
+        self.find(machine, Wanted { states: None, since_ms: None }).await
     }
 
     async fn find(&self, machine: &str, wanted: Wanted) -> Result<Vec<EntitySummary>> {
@@ -164,8 +167,8 @@ impl Core {
             Some(ids) => self.read_all(&states, ids).await?,
             None => {
                 let mut filter = Map::from_iter([("machineId".to_owned(), json!(machine))]);
-                if let Some(state) = &wanted.state {
-                    filter.insert("currentState".into(), json!(state));
+                if let Some(states) = &wanted.states {
+                    filter.insert("currentState".into(), json!({ "$in": states }));
                 }
                 let found = states.query(Value::Object(filter)).await?;
                 found.iter().map(|record| Entity::read(&record.id, &record.attributes)).collect::<Result<_>>()?
@@ -176,7 +179,7 @@ impl Core {
         for row in rows {
             let since_ms = since(&row);
             let fits = row.machine == machine
-                && wanted.state.as_ref().is_none_or(|state| *state == row.state)
+                && wanted.states.as_ref().is_none_or(|states| states.contains(&row.state))
                 && wanted.since_ms.is_none_or(|wanted| since_ms.is_some_and(|since| since <= wanted));
             if fits {
                 let view = self.view(&row).await;
@@ -212,7 +215,7 @@ impl Core {
         Ok(Some(entry))
     }
 
-    /// The ids that the keys of a machine name, without those that are too young or in other states.
+    /// The ids that the keys of a machine name, without those that are too young.
     async fn ids_from_keys(
         &self,
         entry: &catalog::Resource,
@@ -220,58 +223,67 @@ impl Core {
         wanted: &Wanted,
     ) -> Result<BTreeSet<String>> {
         let youngest = wanted.since_ms.map(|since| crate::entropy::earliest_ulid(since.saturating_add(CLOCKS_MS)));
-        let mut ids = BTreeSet::new();
-        self.each_key(entry, machine, |key| {
-            let state = key.values.get(1);
-            let other = wanted.state.as_ref().is_some_and(|wanted| Some(wanted) != state);
-            let excluded = state.is_some_and(|state| wanted.except.contains(state));
+        let keys = self.keys_of(entry, machine, wanted.states.as_ref()).await?;
+        let too_young = |key: &IndexEntry| {
             // A key that `reindex` put says nothing of time.
             let is_time = key.revision.len() == crate::entropy::earliest_ulid(0).len();
-            let young = youngest.as_ref().is_some_and(|youngest| is_time && key.revision > *youngest);
-            if !other && !excluded && !young {
-                ids.insert(key.id);
-            }
-        })
-        .await?;
-        Ok(ids)
+            youngest.as_ref().is_some_and(|youngest| is_time && key.revision > *youngest)
+        };
+        Ok(keys.into_iter().filter(|key| !too_young(key)).map(|key| key.id).collect())
     }
 
-    /// Every key of a machine's entities.
-    async fn each_key(&self, entry: &catalog::Resource, machine: &str, mut take: impl FnMut(IndexEntry)) -> Result<()> {
-        let inner = &self.db()?.inner;
-        let Some(partition) = entry.partition(BY_STATE) else { return Ok(()) };
-        let row = Map::from_iter([("machineId".to_owned(), json!(machine)), ("currentState".to_owned(), json!(""))]);
-        let first = partition.values(&row, &entry.current().name).and_then(|values| values.into_iter().next());
-        let prefix = partition.index_prefix(&entry.name, &[first.unwrap_or_else(|| machine.to_owned())]);
-        let mut token = None;
-        loop {
-            let page = inner.list(List { token, ..List::prefix(&prefix) }).await?;
-            page.entries.iter().filter_map(|e| partition.parse_index_key(&entry.name, &e.key)).for_each(&mut take);
-            token = page.next;
-            if token.is_none() {
-                return Ok(());
+    /// The keys of a machine's entities: in some states, or in all.
+    async fn keys_of(
+        &self,
+        entry: &catalog::Resource,
+        machine: &str,
+        states: Option<&BTreeSet<String>>,
+    ) -> Result<Vec<IndexEntry>> {
+        let Some(partition) = entry.partition(BY_STATE) else { return Ok(Vec::new()) };
+        let place = partition.fields().iter().position(|(path, _)| path == "machineId").unwrap_or_default();
+        let prefixes: Vec<String> = match states {
+            None => vec![partition.index_prefix(&entry.name, &[])],
+            Some(states) => {
+                let row = |state: &String| {
+                    Map::from_iter([
+                        ("machineId".to_owned(), json!(machine)),
+                        ("currentState".to_owned(), json!(state)),
+                    ])
+                };
+                let values = states.iter().filter_map(|state| partition.values(&row(state), &entry.current().name));
+                values.map(|values| partition.index_prefix(&entry.name, &values)).collect()
             }
-        }
+        };
+        let lists = stream::iter(prefixes).map(|prefix| async move {
+            let mut keys = Vec::new();
+            let inner = &self.db()?.inner;
+            inner.keys_under(&prefix, |found| keys.extend(found)).await?;
+            Ok::<_, Error>(keys)
+        });
+        let keys: Vec<Vec<String>> = lists.buffer_unordered(LISTS).try_collect().await?;
+        let entries = keys.iter().flatten().filter_map(|key| partition.parse_index_key(&entry.name, key));
+        Ok(entries.filter(|key| key.values.get(place).is_some_and(|value| value == machine)).collect())
     }
 
-    /// The state of each entity of a machine. A move that is under way may have two keys: the later one counts.
+    /// The state of each entity of a machine. One whose move is under way has two keys, and is read.
     async fn states_of_all(&self, machine: &str) -> Result<Vec<String>> {
         let Some(states) = self.states().await? else { return Ok(Vec::new()) };
         let Some(entry) = self.indexed(&states).await? else {
             let rows = states.query(json!({ "machineId": machine })).await?;
             return Ok(rows.iter().filter_map(|row| super::record_text(&row.attributes, "currentState")).collect());
         };
-        let mut by_id: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-        self.each_key(&entry, machine, |key| {
-            let state = key.values.into_iter().nth(1).unwrap_or_default();
-            by_id.entry(key.id).or_default().push((key.revision, state));
-        })
-        .await?;
+        let partition = entry.partition(BY_STATE);
+        let place = partition.and_then(|p| p.fields().iter().position(|(path, _)| path == "currentState"));
+        let mut by_id: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for key in self.keys_of(&entry, machine, None).await? {
+            let state = place.and_then(|place| key.values.into_iter().nth(place)).unwrap_or_default();
+            by_id.entry(key.id).or_default().push(state);
+        }
         let mut found = Vec::new();
         let mut doubtful = BTreeSet::new();
-        for (id, keys) in by_id {
-            match <[(String, String); 1]>::try_from(keys) {
-                Ok([(_, state)]) => found.push(state),
+        for (id, states) in by_id {
+            match <[String; 1]>::try_from(states) {
+                Ok([state]) => found.push(state),
                 Err(_) => drop(doubtful.insert(id)),
             }
         }

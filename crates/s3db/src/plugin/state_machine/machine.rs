@@ -432,10 +432,7 @@ impl<'a> Compiler<'a> {
 
 /// A whole number is milliseconds, else `30m`.
 fn timer_delay(text: &str) -> Option<Duration> {
-    let delay = match text.parse::<u64>() {
-        Ok(ms) => Duration::from_millis(ms),
-        Err(_) => duration::parse(text)?,
-    };
+    let delay = duration::parse_duration(text)?;
     (delay.as_millis() <= LONGEST_MS).then_some(delay)
 }
 

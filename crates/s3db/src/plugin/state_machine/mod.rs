@@ -45,6 +45,7 @@ mod background;
 mod builder;
 mod check;
 mod commit;
+mod configure;
 mod definition;
 mod delete;
 mod due;
@@ -91,7 +92,6 @@ use crate::events::{Events, Sender};
 use crate::resource::Resource;
 
 pub use builder::StateMachineBuilder;
-pub(crate) use definition::toml_value;
 pub use definition::{
     Action, ActionRef, Guard, GuardRef, Lookup, MachineDefinition, MachineFile, Problem, State, Target, schema,
 };

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 pub use file::MachineFile;
-pub(crate) use file::toml_value;
+pub(super) use file::toml_value;
 pub use read::Problem;
 pub(super) use read::Problems;
 pub use schema::schema;

@@ -1,8 +1,12 @@
 //! The arguments.
 
+mod machine;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use machine::{MachineCommand, Picture};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -13,7 +17,7 @@ Examples:
   s3db demo
 
 Exit codes: 0 done, 1 other failure, 2 usage, 3 not found, 4 already exists or conflict, 5 invalid,
-7 store unavailable, 8 integrity. With --json errors are one JSON object on stderr.";
+6 transition refused, 7 store unavailable, 8 integrity. With --json errors are one JSON object on stderr.";
 
 /// A document database that lives in an S3 bucket or a local directory.
 #[derive(Debug, Parser)]
@@ -270,6 +274,9 @@ pub(crate) enum Command {
         #[arg(long = "resource", value_name = "R")]
         resources: Vec<String>,
     },
+    /// Work on state machines
+    #[command(subcommand)]
+    Machine(MachineCommand),
     /// Work on secret fields
     #[command(subcommand)]
     Secrets(SecretsCommand),
