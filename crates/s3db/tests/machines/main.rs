@@ -16,7 +16,6 @@ mod builtin;
 mod clock;
 mod definitions;
 mod monitoring;
-mod outbox;
 mod properties;
 mod sweep;
 mod timers;
