@@ -1,6 +1,7 @@
 //! Worlds for these tests: a store with a clock that the test moves.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use s3db::state_machine::{MachineDefinition, StateMachineBuilder, StateMachinePlugin};
@@ -40,6 +41,7 @@ impl Clock for Virtual {
 pub(crate) struct World {
     pub(crate) clock: Arc<Virtual>,
     pub(crate) memory: Arc<Memory>,
+    processes: AtomicU64,
 }
 
 impl World {
@@ -50,7 +52,7 @@ impl World {
     pub(crate) fn with(quirks: Quirks) -> Self {
         let clock = Virtual::new();
         let memory = Arc::new(Memory::with(quirks, clock.clone()));
-        Self { clock, memory }
+        Self { clock, memory, processes: AtomicU64::new(1) }
     }
 
     /// A process: a connection with its own plugin, without a sweep of its own.
@@ -63,7 +65,8 @@ impl World {
         let db = Database::builder("memory://machines")
             .store(store)
             .clock(self.clock.clone())
-            .entropy(Arc::new(SeededEntropy::new(7)))
+            // Two processes never draw the same tokens.
+            .entropy(Arc::new(SeededEntropy::new(self.processes.fetch_add(1, Ordering::Relaxed) << 32)))
             .plugin(plugin.clone())
             .connect()
             .await

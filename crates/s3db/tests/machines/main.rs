@@ -15,6 +15,7 @@ mod behaviour;
 mod builtin;
 mod clock;
 mod definitions;
+mod linearizable;
 mod monitoring;
 mod properties;
 mod sweep;
