@@ -149,14 +149,17 @@ pub struct Due {
     pub version: u64,
     /// What is due: `timer` or `outbox`.
     pub what: String,
+    /// The transition that needs it: writers that race for one version must not delete each other's keys.
+    pub transition: String,
 }
 
 impl Due {
     /// The key.
     pub fn key(&self) -> String {
-        let Self { second, machine, entity, version, what } = self;
+        let Self { second, machine, entity, version, what, transition } = self;
         let second = (*second).clamp(0, DUE_LAST);
-        format!("{DUE}{second:0DUE_DIGITS$}/{}/{}/{version}-{what}", segment(machine), segment(entity))
+        let (machine, entity) = (segment(machine), segment(entity));
+        format!("{DUE}{second:0DUE_DIGITS$}/{machine}/{entity}/{version}-{what}-{transition}")
     }
 
     /// Reads a key; `None` if it is none.
@@ -166,8 +169,10 @@ impl Due {
             |part: Option<&str>| Some(percent_encoding::percent_decode_str(part?).decode_utf8().ok()?.into_owned());
         let second = parts.next().filter(|digits| digits.len() == DUE_DIGITS)?.parse().ok()?;
         let (machine, entity) = (text(parts.next())?, text(parts.next())?);
-        let (version, what) = parts.next()?.split_once('-')?;
-        let due = Self { second, machine, entity, version: version.parse().ok()?, what: what.to_owned() };
+        let mut tail = parts.next()?.splitn(3, '-');
+        let version = tail.next()?.parse().ok()?;
+        let (what, transition) = (tail.next()?.to_owned(), tail.next()?.to_owned());
+        let due = Self { second, machine, entity, version, what, transition };
         parts.next().is_none().then_some(due)
     }
 }
@@ -236,6 +241,7 @@ mod tests {
             entity: entity.into(),
             version: 7,
             what: "timer".into(),
+            transition: "01M8".into(),
         };
         for entity in ["o1", "a/b", "a%2Fb", "~", "日本 \"x\"", "7-timer"] {
             assert_eq!(Due::parse(&due(1_700_000_000, entity).key()), Some(due(1_700_000_000, entity)));
@@ -243,9 +249,10 @@ mod tests {
         assert!(due(999, "z").key() < due(1_000, "a").key());
         for wrong in [
             "",
-            "s3db/tmp/due/12/a/b/1-timer",
-            "s3db/tmp/due/000000000012/a/b/x-timer",
-            "s3db/tmp/due/000000000012/a/b/1-timer/x",
+            "s3db/tmp/due/12/a/b/1-timer-x",
+            "s3db/tmp/due/000000000012/a/b/x-timer-x",
+            "s3db/tmp/due/000000000012/a/b/1-timer",
+            "s3db/tmp/due/000000000012/a/b/1-timer-x/x",
         ] {
             assert_eq!(Due::parse(wrong), None, "{wrong}");
         }

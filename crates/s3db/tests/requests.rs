@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use s3db::state_machine::{Action, MachineDefinition, State, StateMachinePlugin, Target};
 use s3db::store::memory::Memory;
 use s3db::store::meter::{Counters, Counts, Meter};
 use s3db::store::{
@@ -254,6 +255,7 @@ async fn every_operation_costs_what_the_table_says() {
     queries(&mut b, &flat, &parts).await;
     shared(&mut b).await;
     leases(&mut b, &db).await;
+    machines(&mut b).await;
     compare(&b.table);
 }
 
@@ -344,6 +346,109 @@ async fn leases(b: &mut Bench, db: &Database) {
     let t = b.start();
     lease.release().await.unwrap();
     b.row("release a lease", "–", at_most(1, 1), t);
+}
+
+/// A machine whose states come in the shapes that cost differently.
+fn definition(name: &str, tracked: bool) -> MachineDefinition {
+    let work = || Action::new("insert").field("resource", "effects").field("record", json!({"text": "=token"}));
+    MachineDefinition::new(name, "a")
+        .track_states(tracked)
+        .state(State::new("a").on("GO", "b").on("ACT", Target::to("b").action(work())).on("WAIT", "timed"))
+        .state(State::new("b").on("GO", "a"))
+        .state(State::new("timed").on("GO", "a").after("1h", "a"))
+}
+
+async fn machine_process(b: &Bench, tracked: bool) -> (Database, StateMachinePlugin) {
+    let plugin = StateMachinePlugin::builder().machine(definition("m", tracked)).sweep_interval(None).build().unwrap();
+    let db = Database::builder("memory://").store(Arc::clone(&b.store)).plugin(plugin.clone()).connect().await.unwrap();
+    // What a process learns once: the definition, and the two resources.
+    plugin.events_for_state("m", "a").await.unwrap();
+    (db, plugin)
+}
+
+/// Warm 2, cold 4; 2 more tracked, 3 with actions, 2 with a timer, 2 on s3db.js's own log.
+async fn machines(b: &mut Bench) {
+    for tracked in [false, true] {
+        let meter = Meter::new(Arc::new(Slow(Arc::new(Memory::new()))));
+        (b.counters, b.store) = (meter.counters(), Arc::new(meter));
+        let (db, machines) = machine_process(b, tracked).await;
+        db.create_resource(ResourceDefinition::new("effects").attribute("text", "string")).await.unwrap();
+        let (suffix, more) = if tracked { (", tracked", 2) } else { ("", 0) };
+        machines.initialize_entity("m", "first", json!({})).await.unwrap();
+        let t = b.start();
+        machines.initialize_entity("m", "e", json!({})).await.unwrap();
+        b.row(&format!("entity begins{suffix}"), "4–5", at_most(1 + more / 2, 2), t);
+        machines.send("m", "e", "GO", json!({})).await.unwrap();
+        let t = b.start();
+        machines.send("m", "e", "GO", json!({})).await.unwrap();
+        b.row(&format!("transition, warm{suffix}"), "9, and racy", at_most(2 + more, 2 + more), t);
+        let (_other, cold) = machine_process(b, tracked).await;
+        cold.get_state("m", "first").await.unwrap();
+        cold.send("m", "first", "GO", json!({})).await.unwrap();
+        let t = b.start();
+        cold.send("m", "e", "GO", json!({})).await.unwrap();
+        b.row(&format!("transition, cold{suffix}"), "10, and racy", at_most(4 + more, 4 + more), t);
+        cold.send("m", "e", "GO", json!({})).await.unwrap();
+        let t = b.start();
+        cold.send("m", "e", "ACT", json!({})).await.unwrap();
+        // The action itself sends one.
+        b.row(
+            &format!("transition with an action that inserts a record, warm{suffix}"),
+            "–",
+            at_most(6 + more, 6 + more),
+            t,
+        );
+        cold.send("m", "e", "GO", json!({})).await.unwrap();
+        let t = b.start();
+        cold.send("m", "e", "WAIT", json!({})).await.unwrap();
+        cold.send("m", "e", "GO", json!({})).await.unwrap();
+        b.row(
+            &format!("two transitions, into a state with a timer and out of it, warm{suffix}"),
+            "–",
+            at_most(6 + 2 * more, 6 + 2 * more),
+            t,
+        );
+        let t = b.start();
+        cold.send("m", "e", "NEVER", json!({})).await.unwrap_err();
+        b.row(&format!("refused event{suffix}"), "0–1", at_most(1, 1), t);
+        let t = b.start();
+        cold.get_state("m", "e").await.unwrap();
+        b.row(&format!("state of an entity{suffix}"), "1", at_most(1, 1), t);
+        let t = b.start();
+        assert_eq!(cold.sweep().await.unwrap().due, 0);
+        b.row(&format!("sweep with nothing due{suffix}"), "–", at_most(1, 1), t);
+    }
+    s3dbjs_log(b).await;
+}
+
+/// The log of s3db.js has two partitions, whose keys are kept.
+async fn s3dbjs_log(b: &mut Bench) {
+    let meter = Meter::new(Arc::new(Slow(Arc::new(Memory::new()))));
+    (b.counters, b.store) = (meter.counters(), Arc::new(meter));
+    let db = b.connect().await;
+    let mut log = ResourceDefinition::new("state_transitions");
+    for (name, rule) in [
+        ("machineId", "string"),
+        ("entityId", "string"),
+        ("fromState", "string"),
+        ("toState", "string"),
+        ("event", "string"),
+        ("context", "json"),
+        ("timestamp", "number"),
+        ("createdAt", "string"),
+    ] {
+        log = log.attribute(name, rule);
+    }
+    log = log
+        .partition("byMachine", [("machineId", "string")])
+        .partition("byDate", [("createdAt", "string|maxlength:10")]);
+    db.create_resource(log).await.unwrap();
+    let (_db, machines) = machine_process(b, false).await;
+    machines.initialize_entity("m", "e", json!({})).await.unwrap();
+    machines.send("m", "e", "GO", json!({})).await.unwrap();
+    let t = b.start();
+    machines.send("m", "e", "GO", json!({})).await.unwrap();
+    b.row("transition on the log resource of s3db.js, warm", "9, and racy", at_most(4, 4), t);
 }
 
 fn compare(table: &str) {

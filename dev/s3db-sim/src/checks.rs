@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use linearizable::{Verdict, check};
 use s3db::{Database, Query, Record};
 use serde_json::json;
 
 use crate::history::{Answer, Call, Op, Value};
-use crate::linearizable::{Verdict, check};
 use crate::workload::{Journal, RESOURCE, STATUSES, id_of, value_of};
 
 /// What the checks counted.
@@ -101,7 +101,7 @@ fn history(record: usize, journal: &Journal, end: Option<Value>, counts: &mut Co
     let calls: Vec<Call> =
         journal.calls.iter().flatten().filter(|(r, _)| *r == record).map(|(_, call)| *call).collect();
     counts.histories += 1;
-    match check(&calls, end) {
+    match check(&calls, &None, &end) {
         Verdict::Explained(steps) => counts.longest_search = counts.longest_search.max(steps),
         Verdict::TooLong => counts.undecided += 1,
         Verdict::Impossible => {

@@ -117,3 +117,68 @@ impl Op {
         fits.then_some(after)
     }
 }
+
+impl linearizable::Call for Call {
+    type State = Option<Value>;
+
+    fn from(&self) -> Duration {
+        self.from
+    }
+
+    fn to(&self) -> Option<Duration> {
+        self.to.filter(|_| self.answer != Answer::Unknown)
+    }
+
+    fn step(&self, before: &Option<Value>) -> Option<Option<Value>> {
+        self.op.step(self.answer, *before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linearizable::{Verdict, check};
+
+    use super::*;
+
+    const A: Value = Value { w: 1, s: 0, n: 0 };
+    const B: Value = Value { w: 2, s: 1, n: 0 };
+
+    fn call(from: u64, to: u64, op: Op, answer: Answer) -> Call {
+        let to = (answer != Answer::Unknown).then(|| Duration::from_millis(to));
+        Call { node: 0, from: Duration::from_millis(from), to, op, answer }
+    }
+
+    fn explained(calls: &[Call], end: Option<Value>) -> bool {
+        matches!(check(calls, &None, &end), Verdict::Explained(_))
+    }
+
+    #[test]
+    fn good_histories_are_explained() {
+        let insert = call(0, 10, Op::Insert(A), Answer::Done(Some(A)));
+        let set = call(5, 20, Op::SetStatus { w: 2, s: 1 }, Answer::Done(Some(B)));
+        assert!(explained(&[insert, set], Some(B)));
+        assert!(explained(&[insert, call(0, 9, Op::Read, Answer::Missing)], Some(A)));
+        let lost = call(12, 0, Op::SetStatus { w: 2, s: 1 }, Answer::Unknown);
+        assert!(explained(&[insert, lost], Some(B)) && explained(&[insert, lost], Some(A)));
+        let late = call(100, 110, Op::Read, Answer::Done(Some(B)));
+        assert!(explained(&[insert, lost, late], Some(B)));
+        let stale = call(30, 40, Op::SetIf { read: 1, w: 3, s: 0 }, Answer::Changed);
+        assert!(explained(&[insert, set, stale], Some(B)));
+    }
+
+    #[test]
+    fn bad_histories_are_not() {
+        let insert = call(0, 10, Op::Insert(A), Answer::Done(Some(A)));
+        let again = call(20, 30, Op::Insert(B), Answer::Done(Some(B)));
+        assert!(!explained(&[insert, again], Some(B)), "two inserts of one id");
+        assert!(!explained(&[insert], None), "an acknowledged write is gone");
+        let set = call(12, 20, Op::SetStatus { w: 2, s: 1 }, Answer::Done(Some(B)));
+        let stale = call(21, 30, Op::Read, Answer::Done(Some(A)));
+        assert!(!explained(&[insert, set, stale], Some(B)), "a read of what was overwritten before");
+        let phantom = call(11, 12, Op::Read, Answer::Done(Some(B)));
+        assert!(!explained(&[insert, phantom], Some(A)), "a read of what nobody wrote");
+        let overwritten =
+            call(30, 40, Op::SetIf { read: 1, w: 3, s: 0 }, Answer::Done(Some(Value { w: 3, s: 0, n: 0 })));
+        assert!(!explained(&[insert, set, overwritten], Some(Value { w: 3, s: 0, n: 0 })), "a lost update");
+    }
+}

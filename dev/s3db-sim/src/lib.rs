@@ -6,7 +6,7 @@
 mod checks;
 mod clock;
 mod history;
-mod linearizable;
+mod machines;
 mod network;
 mod rng;
 mod workload;

@@ -22,8 +22,8 @@ struct Arguments {
     /// Run this one only
     #[arg(long, conflicts_with_all = ["seeds", "first"])]
     seed: Option<u64>,
-    /// How partitions are kept
-    #[arg(long, value_enum, default_value_t = Modes::Both)]
+    /// What is simulated, and how partitions are kept
+    #[arg(long, value_enum, default_value_t = Modes::All)]
     mode: Modes,
 }
 
@@ -33,8 +33,10 @@ enum Modes {
     Index,
     /// The references of s3db.js
     Shared,
+    /// State machines
+    Machines,
     /// One after the other
-    Both,
+    All,
 }
 
 impl Modes {
@@ -42,7 +44,8 @@ impl Modes {
         match self {
             Self::Index => &[Mode::Index],
             Self::Shared => &[Mode::Shared],
-            Self::Both => &[Mode::Index, Mode::Shared],
+            Self::Machines => &[Mode::Machines],
+            Self::All => &[Mode::Index, Mode::Shared, Mode::Machines],
         }
     }
 }

@@ -8,10 +8,12 @@ use s3db::store::clock::Clock;
 use s3db::store::memory::Memory;
 use s3db::store::{Quirks, Store};
 use s3db::{Database, SeededEntropy};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::checks::{self, Counts};
 use crate::clock::SimClock;
+use crate::machines::{self, MachineJournal, Sender};
 use crate::network::{Network, NodeStore, Rates};
 use crate::rng::Rng;
 use crate::workload::{Caller, Journal, RESOURCE, definition};
@@ -23,6 +25,8 @@ pub enum Mode {
     Index,
     /// The references of s3db.js.
     Shared,
+    /// Our own index, and state machines instead of records.
+    Machines,
 }
 
 /// What became of a seed.
@@ -70,6 +74,7 @@ struct World {
     memory: Arc<Memory>,
     network: Arc<Network>,
     journal: Arc<Mutex<Journal>>,
+    machines: Arc<Mutex<MachineJournal>>,
     records: usize,
     kills: u64,
 }
@@ -90,7 +95,18 @@ impl World {
         let late_deletes = !quirks.unconditional_delete;
         let network = Network::new(Arc::clone(&memory), clock, rng.next(), rates, late_deletes);
         let records = 2 + usize::try_from(rng.below(5)).unwrap_or_default();
-        Self { seed, mode, rng, begun, memory, network, journal: Arc::default(), records, kills: 0 }
+        Self {
+            seed,
+            mode,
+            rng,
+            begun,
+            memory,
+            network,
+            journal: Arc::default(),
+            machines: Arc::default(),
+            records,
+            kills: 0,
+        }
     }
 
     async fn run(mut self) -> Outcome {
@@ -104,6 +120,13 @@ impl World {
         let mut counts = Counts::default();
         let mut broken = Vec::new();
         match self.connect(0, false).await {
+            Ok(db) if self.mode == Mode::Machines => {
+                let clock = self.clock(0);
+                let broken = machines::at_rest(&db, &clock, &self.machines, self.records, &mut counts).await;
+                let (calls, unknown) = machines::counted(&self.machines);
+                let outcome = self.outcome(broken, &Journal::default(), counts);
+                return Outcome { calls, unknown, ..outcome };
+            }
             Ok(db) => {
                 let journal = std::mem::take(&mut *self.journal.lock().unwrap_or_else(PoisonError::into_inner));
                 let shared = self.mode == Mode::Shared;
@@ -135,6 +158,9 @@ impl World {
     async fn prepare(&mut self) -> s3db::Result<()> {
         let behavior = self.rng.next();
         let db = self.connect(0, false).await?;
+        if self.mode == Mode::Machines {
+            return machines::prepare(&db, self.records).await;
+        }
         db.create_resource(definition(RESOURCE, behavior)).await?;
         Ok(())
     }
@@ -149,8 +175,7 @@ impl World {
             for _ in 0..=self.rng.below(2) {
                 let killed = self.rng.chance(120);
                 let share = 1 + calls / nodes / 2;
-                let Some(caller) = self.caller(node).await else { continue };
-                let task = tokio::spawn(caller.work(share));
+                let Some(task) = self.begin(node, share).await else { continue };
                 if killed {
                     self.kills += 1;
                     let after = Duration::from_millis(self.rng.below(8_000));
@@ -159,9 +184,7 @@ impl World {
                         clock.sleep(after).await;
                         abort.abort();
                     }));
-                    if let Some(next) = self.caller(node + 100).await {
-                        tasks.push(tokio::spawn(next.work(share)));
-                    }
+                    tasks.extend(self.begin(node + 100, share).await);
                 }
                 tasks.push(task);
             }
@@ -176,11 +199,18 @@ impl World {
         }
     }
 
-    async fn caller(&mut self, node: u64) -> Option<Caller> {
+    /// A caller of a node begins to work.
+    async fn begin(&mut self, node: u64, calls: u64) -> Option<JoinHandle<()>> {
         let db = self.connect(node, true).await.ok()?;
         let (rng, clock) = (Rng::new(self.rng.next()), self.clock(node));
+        if self.mode == Mode::Machines {
+            let journal = Arc::clone(&self.machines);
+            let sender = Sender { db, rng, clock, journal, entities: self.records };
+            return Some(tokio::spawn(sender.work(calls)));
+        }
         let journal = Arc::clone(&self.journal);
-        Some(Caller { node, db, rng, clock, journal, records: self.records })
+        let caller = Caller { node, db, rng, clock, journal, records: self.records };
+        Some(tokio::spawn(caller.work(calls)))
     }
 
     /// A node's clock is up to ten minutes wrong.
@@ -195,7 +225,11 @@ impl World {
             true => Arc::new(NodeStore::new(Arc::clone(&self.network), node)),
             false => Arc::<Memory>::clone(&self.memory),
         };
-        Database::builder("memory://simulation")
+        let mut builder = Database::builder("memory://simulation");
+        if self.mode == Mode::Machines {
+            builder = builder.plugin(machines::plugin(&self.machines)?);
+        }
+        builder
             .store(store)
             .clock(self.clock(node))
             .entropy(Arc::new(SeededEntropy::new(self.rng.next())))
@@ -211,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_seed_replays() {
-        for mode in [Mode::Index, Mode::Shared] {
+        for mode in [Mode::Index, Mode::Shared, Mode::Machines] {
             let (first, second) = (run(7, mode).unwrap(), run(7, mode).unwrap());
             assert!(first.requests > 300, "{}", first.requests);
             assert_eq!((first.trace, first.requests, first.calls), (second.trace, second.requests, second.calls));
@@ -222,7 +256,7 @@ mod tests {
     #[test]
     fn a_few_seeds_hold() {
         for seed in 1..=12 {
-            for mode in [Mode::Index, Mode::Shared] {
+            for mode in [Mode::Index, Mode::Shared, Mode::Machines] {
                 let outcome = run(seed, mode).unwrap();
                 assert!(outcome.broken.is_empty(), "seed {seed}, {mode:?}: {}", outcome.broken.join("\n"));
                 assert_eq!(outcome.undecided, 0, "seed {seed}");

@@ -15,7 +15,6 @@ mod behaviour;
 mod builtin;
 mod clock;
 mod definitions;
-mod linearizable;
 mod monitoring;
 mod properties;
 mod sweep;

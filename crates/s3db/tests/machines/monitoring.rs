@@ -110,7 +110,7 @@ async fn doctor_rebuilds_what_is_due_and_removes_what_nothing_needs() {
     let due: Vec<String> = world.memory.snapshot().into_keys().filter(|k| k.starts_with("s3db/tmp/due/")).collect();
     assert_eq!(due.len(), 1);
     world.memory.delete(&due[0], s3db::store::Precondition::None).await.unwrap();
-    let stray = "s3db/tmp/due/009999999999/m/e/7-timer";
+    let stray = "s3db/tmp/due/009999999999/m/e/7-timer-01M8";
     world.memory.put(stray, Default::default(), s3db::store::Precondition::None).await.unwrap();
     let found = process.db.doctor(false, &|_, _| ()).await.unwrap();
     assert_eq!(

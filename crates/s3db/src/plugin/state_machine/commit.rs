@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use super::Core;
 use super::due;
 use super::engine::Decision;
-use super::entity::{Entity, Group, KEYS, KeyedSend, Outbox, Transition};
+use super::entity::{Deadline, Entity, Group, KEYS, KeyedSend, Outbox, Transition};
 use super::ids::{Names, log_row};
 use super::load::is_foreign;
 use super::log::Log;
@@ -154,7 +154,7 @@ impl Core {
             version: Some(version),
             definition: Some(step.machine.hash.clone()),
             outbox: Outbox { transition: Some(transition.clone()), groups: before.outbox.groups.clone() },
-            deadlines: step.decision.deadlines.clone(),
+            deadlines: deadlines(&step.decision, &transition.transition_id),
             keys,
             done: step.decision.done,
         };
@@ -206,6 +206,7 @@ impl Core {
         let none = Map::new();
         let options = SendOptions::default();
         let state = machine.state_name(decision.to).to_owned();
+        let transition_id = self.ulid(now_ms);
         let mut entity = Entity {
             machine: names.machine.clone(),
             entity: names.entity.clone(),
@@ -214,12 +215,12 @@ impl Core {
             updated_at: s3db_format::date::rfc3339(now_ms),
             version: Some(0),
             definition: Some(machine.hash.clone()),
-            deadlines: decision.deadlines.clone(),
+            deadlines: deadlines(&decision, &transition_id),
             done: decision.done,
             ..Entity::default()
         };
         let beginning = Transition {
-            transition_id: self.ulid(now_ms),
+            transition_id,
             version: 0,
             from: state.clone(),
             to: state,
@@ -267,6 +268,16 @@ impl Core {
     pub(super) fn ulid(&self, now_ms: i64) -> String {
         self.db.get().map_or_else(String::new, |db| crate::entropy::make_ulid(&*db.inner.entropy, now_ms))
     }
+}
+
+/// The timers that a transition begins.
+fn deadlines(decision: &Decision, transition_id: &str) -> Vec<Deadline> {
+    let each = decision.deadlines.iter().map(|(after, at_ms)| Deadline {
+        after: after.clone(),
+        at_ms: *at_ms,
+        transition_id: transition_id.to_owned(),
+    });
+    each.collect()
 }
 
 fn already_exists(names: &Names) -> Error {

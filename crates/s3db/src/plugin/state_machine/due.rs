@@ -15,12 +15,13 @@ pub(super) const OUTBOX: &str = "outbox";
 /// The key of an entity's earliest timer.
 pub(super) fn timer(entity: &Entity) -> Option<Due> {
     let deadline = entity.next_deadline()?;
-    Some(due(entity, deadline.at_ms, entity.version.unwrap_or_default(), TIMER))
+    let version = entity.version.unwrap_or_default();
+    Some(due(entity, deadline.at_ms, version, TIMER, &deadline.transition_id))
 }
 
 /// The key of the actions of a transition.
 pub(super) fn outbox(entity: &Entity, group: &Group) -> Due {
-    due(entity, group.due_ms, group.version, OUTBOX)
+    due(entity, group.due_ms, group.version, OUTBOX, &group.transition_id)
 }
 
 /// The keys that an entity needs.
@@ -28,13 +29,14 @@ pub(super) fn all(entity: &Entity) -> Vec<Due> {
     entity.outbox.groups.iter().map(|group| outbox(entity, group)).chain(timer(entity)).collect()
 }
 
-fn due(entity: &Entity, at_ms: i64, version: u64, what: &str) -> Due {
+fn due(entity: &Entity, at_ms: i64, version: u64, what: &str, transition: &str) -> Due {
     Due {
         second: at_ms.div_euclid(1000) + i64::from(at_ms.rem_euclid(1000) > 0),
         machine: entity.machine.clone(),
         entity: entity.entity.clone(),
         version,
         what: what.to_owned(),
+        transition: transition.to_owned(),
     }
 }
 

@@ -10,9 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::action::ActionKind;
 use super::definition::TIMER_PREFIX;
-use super::entity::Deadline;
 use super::facts::Facts;
-use super::machine::{Candidate, Check, Effect, Machine};
+use super::machine::{Candidate, Check, Effect, Machine, Timer};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of a context, as JSON, at most.
@@ -50,7 +49,8 @@ pub(super) struct Decision {
     pub(super) context: Map<String, Value>,
     /// Actions to run after the write, in order.
     pub(super) effects: Vec<Arc<Effect>>,
-    pub(super) deadlines: Vec<Deadline>,
+    /// The timers that begin, as they were written, and when they run out.
+    pub(super) deadlines: Vec<(String, i64)>,
     pub(super) done: bool,
 }
 
@@ -247,13 +247,10 @@ fn apply(
 }
 
 /// The timers that begin in a state, as instants.
-pub(super) fn deadlines(machine: &Machine, state: usize, now_ms: i64) -> Vec<Deadline> {
+pub(super) fn deadlines(machine: &Machine, state: usize, now_ms: i64) -> Vec<(String, i64)> {
     let timers = machine.states.get(state).map(|s| s.timers.as_slice()).unwrap_or_default();
-    let each = timers.iter().map(|timer| Deadline {
-        after: timer.after.clone(),
-        at_ms: now_ms.saturating_add(i64::try_from(timer.delay.as_millis()).unwrap_or(i64::MAX)),
-    });
-    each.collect()
+    let at_ms = |timer: &Timer| now_ms.saturating_add(i64::try_from(timer.delay.as_millis()).unwrap_or(i64::MAX));
+    timers.iter().map(|timer| (timer.after.clone(), at_ms(timer))).collect()
 }
 
 fn not_computed(what: &str, action: &str, why: &str) -> Error {

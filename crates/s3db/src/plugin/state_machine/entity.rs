@@ -125,6 +125,8 @@ pub(super) struct Deadline {
     pub(super) after: String,
     /// When it runs out.
     pub(super) at_ms: i64,
+    /// The transition that began it.
+    pub(super) transition_id: String,
 }
 
 /// A send with a key, and its answer.
@@ -263,7 +265,7 @@ mod tests {
             version: Some(3),
             definition: Some("sha256:1".into()),
             outbox: Outbox { transition: Some(transition), groups: Vec::new() },
-            deadlines: vec![Deadline { after: "30m".into(), at_ms: 9 }],
+            deadlines: vec![Deadline { after: "30m".into(), at_ms: 9, transition_id: "01".into() }],
             keys: Vec::new(),
             done: false,
         };

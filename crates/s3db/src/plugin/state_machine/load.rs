@@ -19,6 +19,14 @@ pub(super) async fn is_foreign(resource: &Resource) -> Result<bool> {
     Ok(entry.versions().iter().any(|version| version.schema.attribute("version").is_none()))
 }
 
+/// What is to be done about an entity.
+pub(super) enum Change<T> {
+    /// Write it as it was changed.
+    Write(T),
+    /// Leave it.
+    Keep(T),
+}
+
 impl Core {
     /// The ids under which an entity's row may stand, the likely one first.
     pub(super) async fn rows(&self, states: &Resource, names: &Names) -> Result<Vec<String>> {
@@ -104,7 +112,16 @@ impl Core {
     pub(super) async fn mutate<T>(
         &self,
         names: &Names,
-        change: impl Fn(&mut Entity) -> Result<Option<T>>,
+        change: impl Fn(&mut Entity) -> Option<T>,
+    ) -> Result<Option<(T, Entity)>> {
+        self.mutate_unless(names, |entity| change(entity).map(Change::Write)).await
+    }
+
+    /// As [`Core::mutate`], where `change` may also have an answer without a change.
+    pub(super) async fn mutate_unless<T>(
+        &self,
+        names: &Names,
+        change: impl Fn(&mut Entity) -> Option<Change<T>>,
     ) -> Result<Option<(T, Entity)>> {
         let slot = self.warm.slot(names);
         for attempt in 0..ATTEMPTS {
@@ -120,7 +137,7 @@ impl Core {
             let states = self.states_to_write().await?;
             let mut entity = seen.entity.clone();
             match change(&mut entity) {
-                Ok(Some(result)) => {
+                Some(Change::Write(result)) => {
                     let row = entity.write(seen.snapshot.attributes().clone());
                     if let Some(snapshot) = states.swap(&seen.snapshot, row).await? {
                         *place = Some(Seen { snapshot, entity: entity.clone(), logged: seen.logged });
@@ -128,12 +145,15 @@ impl Core {
                     }
                 }
                 // What was decided on a row that is only remembered is looked at again.
-                Ok(None) if was_known => continue,
-                Ok(None) => {
+                _ if was_known => continue,
+                Some(Change::Keep(result)) => {
+                    *place = Some(seen);
+                    return Ok(Some((result, entity)));
+                }
+                None => {
                     *place = Some(seen);
                     return Ok(None);
                 }
-                Err(error) => return Err(error),
             }
             drop(place);
             self.db()?.inner.back_off(attempt.min(3)).await;

@@ -163,7 +163,7 @@ impl Log<'_> {
         };
         let id = log_row(self.row, transition.version);
         match self.resource.find(&id).await? {
-            Some(found) if is_of(&found, transition) => Ok(()),
+            Some(found) if is_of(&found, transition) => self.catch_up(&found, transition).await,
             Some(found) => {
                 let options = UpdateOptions { expected_rev: Some(found.meta.rev) };
                 match self.resource.replace(&id, row, &options).await {
@@ -181,12 +181,21 @@ impl Log<'_> {
         }
     }
 
-    /// Makes sure of a row that another process was to write. Costs a HEAD; a PUT where it is missing.
+    /// Makes sure of a row that another process was to write, with what came of its actions. Costs a GET; a
+    /// PUT where it is missing.
     pub(super) async fn ensure(&self, transition: &Transition, entity: &Entity) -> Result<()> {
-        if self.resource.exists(&log_row(self.row, transition.version)).await? {
+        match self.resource.find(&log_row(self.row, transition.version)).await? {
+            Some(found) if is_of(&found, transition) => self.catch_up(&found, transition).await,
+            _ => self.put(transition, entity).await,
+        }
+    }
+
+    /// A row that was written before its actions were done gets their results.
+    async fn catch_up(&self, found: &Record, transition: &Transition) -> Result<()> {
+        if transition.actions.is_empty() || HistoryRow::read(found).actions == transition.actions {
             return Ok(());
         }
-        self.put(transition, entity).await
+        self.set_actions(transition.version, &transition.transition_id, &transition.actions).await
     }
 
     /// Writes down what came of a transition's actions, where its row was written before that.

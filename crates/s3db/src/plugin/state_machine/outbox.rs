@@ -19,6 +19,7 @@ use super::entity::{ActionResult, Entity, Group};
 use super::facts::Facts;
 use super::functions::{self, ActionCall, within};
 use super::ids::Names;
+use super::load::Change;
 use super::log::Log;
 use super::machine::{Effect, Machine};
 use super::{ActionsState, Core, StateMachineEvent};
@@ -26,6 +27,14 @@ use crate::error::Result;
 
 /// The pause before another attempt, times the number of the attempt.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// What became of the attempt to take a finished group out of the row.
+enum Taken {
+    /// It is out.
+    Out(Finished),
+    /// Another transition is the entity's last: the results have to be in the log before the group goes.
+    LogFirst,
+}
 
 /// What stands when a group is finished.
 struct Finished {
@@ -63,7 +72,9 @@ impl Core {
             let finished = self.finish_group(names, machine, &group).await?;
             own.get_or_insert(outcome);
             let Some((finished, entity)) = finished else { break };
-            self.log_results(names, &entity, &group, finished.transition.as_ref()).await?;
+            if let Some(transition) = &finished.transition {
+                self.log_last(names, &entity, transition).await?;
+            }
             self.drop_due(&[due::outbox(&entity, &group)]).await;
             next = finished.next;
         }
@@ -182,41 +193,65 @@ impl Core {
         let left: Vec<String> = group.actions.iter().skip(group.results.len()).cloned().collect();
         group.until_ms = self.now_ms() + self.budget_ms(machine, &left);
         let saved = self.mutate(names, |entity| {
-            let Some(head) = held(entity, group) else { return Ok(None) };
-            *head = group.clone();
-            Ok(Some(()))
+            *held(entity, group)? = group.clone();
+            Some(())
         });
         Ok(saved.await?.is_some())
     }
 
     /// Takes a finished group out of the row, merges its results, and takes the next one. `None` if another
     /// process took it over.
+    ///
+    /// Nothing but the row and the log says what came of the actions. So while their transition is the
+    /// entity's last, the row carries their results, and whoever comes next logs them; else they are logged
+    /// before the group goes.
     async fn finish_group(
         &self,
         names: &Names,
         machine: &Machine,
         group: &Group,
     ) -> Result<Option<(Finished, Entity)>> {
-        self.mutate(names, |entity| {
-            if held(entity, group).is_none() {
-                return Ok(None);
+        let mut logged = !self.options.persist_transitions || group.version == 0;
+        loop {
+            let taken = self.mutate_unless(names, |entity| self.take_out(names, machine, entity, group, logged));
+            match taken.await? {
+                None => return Ok(None),
+                Some((Taken::Out(finished), entity)) => return Ok(Some((finished, entity))),
+                Some((Taken::LogFirst, _)) => {
+                    self.log_older(names, group).await?;
+                    logged = true;
+                }
             }
-            entity.outbox.groups.remove(0);
-            let results = self.merge_results(names, entity, group);
-            let last = entity.outbox.transition.as_mut().filter(|t| t.transition_id == group.transition_id);
-            let transition = last.map(|transition| {
-                transition.actions = results;
-                transition.clone()
-            });
-            let next = entity.outbox.groups.first_mut().map(|next| {
-                next.runner = Some(self.runner().to_owned());
-                next.fence += 1;
-                next.until_ms = self.now_ms() + self.budget_ms(machine, &next.actions);
-                next.clone()
-            });
-            Ok(Some(Finished { transition, next }))
-        })
-        .await
+        }
+    }
+
+    /// Takes a group out of an entity.
+    fn take_out(
+        &self,
+        names: &Names,
+        machine: &Machine,
+        entity: &mut Entity,
+        group: &Group,
+        logged: bool,
+    ) -> Option<Change<Taken>> {
+        held(entity, group)?;
+        let is_last = entity.outbox.transition.as_ref().is_some_and(|t| t.transition_id == group.transition_id);
+        if !is_last && !logged {
+            return Some(Change::Keep(Taken::LogFirst));
+        }
+        entity.outbox.groups.remove(0);
+        let results = self.merge_results(names, entity, group);
+        let transition = entity.outbox.transition.as_mut().filter(|_| is_last).map(|transition| {
+            transition.actions = results;
+            transition.clone()
+        });
+        let next = entity.outbox.groups.first_mut().map(|next| {
+            next.runner = Some(self.runner().to_owned());
+            next.fence += 1;
+            next.until_ms = self.now_ms() + self.budget_ms(machine, &next.actions);
+            next.clone()
+        });
+        Some(Change::Write(Taken::Out(Finished { transition, next })))
     }
 
     /// Merges what actions returned into the context; a result that would make it too large is told as an
@@ -246,28 +281,24 @@ impl Core {
         results
     }
 
-    async fn log_results(
-        &self,
-        names: &Names,
-        entity: &Entity,
-        group: &Group,
-        last: Option<&super::entity::Transition>,
-    ) -> Result<()> {
-        // The entry actions of an entity that begins have no row.
-        if !self.options.persist_transitions || group.version == 0 {
+    /// Logs the entity's last transition with what came of its actions.
+    async fn log_last(&self, names: &Names, entity: &Entity, transition: &super::entity::Transition) -> Result<()> {
+        if !self.options.persist_transitions {
             return Ok(());
         }
         let resource = self.log_to_write().await?;
         let row = self.row_of(names).await?;
+        Log { resource: &resource, names, row: &row }.put(transition, entity).await?;
+        self.note_logged(names, transition.version).await;
+        Ok(())
+    }
+
+    /// Writes what came of actions into the row of a transition that is not the last any more.
+    async fn log_older(&self, names: &Names, group: &Group) -> Result<()> {
+        let resource = self.log_to_write().await?;
+        let row = self.row_of(names).await?;
         let log = Log { resource: &resource, names, row: &row };
-        match last {
-            Some(transition) => {
-                log.put(transition, entity).await?;
-                self.note_logged(names, transition.version).await;
-                Ok(())
-            }
-            None => log.set_actions(group.version, &group.transition_id, &group.results).await,
-        }
+        log.set_actions(group.version, &group.transition_id, &group.results).await
     }
 
     async fn row_of(&self, names: &Names) -> Result<String> {
@@ -288,9 +319,7 @@ impl Core {
         self.check_runnable(&machine)?;
         let taken = self.mutate(names, |entity| {
             let now_ms = self.now_ms();
-            let Some(head) = entity.outbox.groups.first_mut().filter(|head| head.until_ms <= now_ms) else {
-                return Ok(None);
-            };
+            let head = entity.outbox.groups.first_mut().filter(|head| head.until_ms <= now_ms)?;
             // Whoever was to run it may have begun.
             if head.runner.is_some() {
                 head.attempts += 1;
@@ -300,7 +329,7 @@ impl Core {
             self.give_up_on_what_kills(&machine, head);
             let left: Vec<String> = head.actions.iter().skip(head.results.len()).cloned().collect();
             head.until_ms = now_ms + self.budget_ms(&machine, &left);
-            Ok(Some(head.clone()))
+            Some(head.clone())
         });
         let Some((group, _)) = taken.await? else { return Ok(false) };
         self.tell(&format!("the actions of version {} of {} were taken over", group.version, names.what()));

@@ -191,10 +191,10 @@ impl Core {
         let changed = self.mutate(names, |entity| {
             let before = entity.deadlines.len();
             if entity.version.unwrap_or_default() != version {
-                return Ok(None);
+                return None;
             }
             entity.deadlines.retain(|deadline| deadline.after != after);
-            Ok((entity.deadlines.len() < before).then_some(()))
+            (entity.deadlines.len() < before).then_some(())
         });
         match (changed.await?, old) {
             (Some(_), Some(old)) if Some(&old) != next.as_ref() => self.drop_due(&[old]).await,
