@@ -28,6 +28,8 @@ mod exit {
     pub(crate) const REFUSED: u8 = 6;
     /// Some of the work could not be done.
     pub(crate) const FAILED: u8 = 1;
+    /// Ctrl-C.
+    pub(crate) const INTERRUPTED: u8 = 130;
     /// Something is damaged.
     pub(crate) const INTEGRITY: u8 = 8;
 }

@@ -78,6 +78,17 @@ impl Error {
         }
     }
 
+    /// An error of a plugin: what it means, what happened, and what to do next.
+    ///
+    /// ```
+    /// use s3db::{Error, ErrorKind};
+    /// let error = Error::of_plugin(ErrorKind::Busy, "all 10 tokens are taken", "try again in a minute");
+    /// assert_eq!((error.kind(), error.guidance()), (ErrorKind::Busy, Some("try again in a minute")));
+    /// ```
+    pub fn of_plugin(kind: ErrorKind, message: impl Into<String>, guidance: impl Into<String>) -> Self {
+        Self::new(kind, message).guide(guidance)
+    }
+
     pub(crate) fn guide(mut self, guidance: impl Into<String>) -> Self {
         self.guidance = Some(guidance.into());
         self

@@ -132,6 +132,9 @@ pub(crate) enum MachineCommand {
     Counts {
         /// The machine
         machine: String,
+        /// Read every entity instead of the keys of the index
+        #[arg(long)]
+        exact: bool,
     },
     /// List the entities that have been in one state for long and are not done, the oldest first
     #[command(after_help = "Example:\n  s3db machine stuck order --older-than 2d")]
@@ -144,14 +147,14 @@ pub(crate) enum MachineCommand {
     },
     /// Fire due timers and finish what a crash left, once or for ever
     #[command(
-        after_help = "Examples:\n  s3db machine sweep\n  s3db machine sweep --watch              (until Ctrl-C or SIGTERM)\n\nSeveral may run at once. Exit code 1 if an entity could not be looked after; it stays due."
+        after_help = "Examples:\n  s3db machine sweep\n  s3db machine sweep --watch              (until Ctrl-C or SIGTERM)\n\nSeveral may run at once. --watch prints a line for each sweep that did something; it ends what it has begun,\nwith exit code 0 after SIGTERM and 130 after Ctrl-C. Exit code 1 if an entity could not be looked after; it stays due."
     )]
     Sweep {
         /// Go on until Ctrl-C or SIGTERM
         #[arg(long)]
         watch: bool,
         /// With --watch: the pause between two sweeps
-        #[arg(long, value_name = "D", value_parser = duration, default_value = "5s", requires = "watch")]
+        #[arg(long, value_name = "D", value_parser = pause, default_value = "5s", requires = "watch")]
         every: std::time::Duration,
     },
     /// Draw a machine
@@ -185,6 +188,12 @@ pub(crate) enum MachineCommand {
         /// The context as JSON or @FILE
         #[arg(long, value_name = "JSON")]
         context: Option<String>,
+        /// Who would send
+        #[arg(long, value_name = "A")]
+        actor: Option<String>,
+        /// Why
+        #[arg(long, value_name = "T")]
+        reason: Option<String>,
     },
     /// Replay the log and compare it with the stored state
     #[command(
@@ -252,6 +261,12 @@ pub(crate) enum Picture {
     Mermaid,
     /// A drawing that every browser shows
     Svg,
+}
+
+/// A pause of at least 10 ms.
+fn pause(text: &str) -> Result<std::time::Duration, String> {
+    let least = std::time::Duration::from_millis(10);
+    duration(text).and_then(|pause| if pause < least { Err("at least 10ms".to_owned()) } else { Ok(pause) })
 }
 
 /// `30m`, `1h30m`, or milliseconds.

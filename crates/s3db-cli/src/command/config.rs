@@ -29,9 +29,7 @@ fn check(context: &mut Context) -> Result<u8, Failure> {
     }
     for file in MachineFile::configured(config)? {
         let plugin = StateMachinePlugin::builder().configure(config).build()?;
-        for machine in file.machines {
-            plugin.validate(machine)?;
-        }
+        plugin.validate_file(&file)?;
     }
     match &config.file {
         Some(file) => printer.note(&format!("{} is right", file.display())),

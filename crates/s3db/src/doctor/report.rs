@@ -80,6 +80,8 @@ pub enum FindingKind {
     MissingDueKey,
     /// A key among what is due that no entity needs.
     StaleDueKey,
+    /// What a plugin of somebody else found.
+    OfPlugin,
 }
 
 impl FindingKind {
@@ -98,6 +100,7 @@ impl FindingKind {
             Self::DamagedEntity => "entities of state machines cannot be read",
             Self::MissingDueKey => "timers or unfinished actions are not found by the sweep",
             Self::StaleDueKey => "keys of what is due belong to writes that came to nothing",
+            Self::OfPlugin => "a plugin found something",
         }
     }
 
@@ -116,6 +119,7 @@ impl FindingKind {
             Self::DamagedEntity => "cannot be mended: restore these rows from a backup",
             Self::MissingDueKey => "puts the keys",
             Self::StaleDueKey => "removes the keys",
+            Self::OfPlugin => "is left to the plugin",
         }
     }
 }

@@ -29,6 +29,11 @@ impl Snapshot {
         self.base.attributes()
     }
 
+    /// Bytes of its body and headers.
+    pub fn size(&self) -> u64 {
+        self.base.size()
+    }
+
     /// Its revision: equal revisions are the same write.
     pub fn rev(&self) -> &str {
         self.base.rev()

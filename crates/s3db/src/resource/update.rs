@@ -264,6 +264,10 @@ impl Base {
         &self.meta.rev
     }
 
+    pub(super) fn size(&self) -> u64 {
+        self.meta.size
+    }
+
     /// Whether it can be swapped: a write that was overwritten before it was looked at has no ETag.
     pub(super) fn is_current(&self) -> bool {
         !self.object.meta.etag.is_empty()

@@ -151,12 +151,20 @@ fn every_problem_of_a_definition_is_told_at_once() {
             .map(|f| f["field"].as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(paths(&read), ["m.stats", "m.states.a.on.F.gard", "m.states.a.on.G"]);
+    let found = paths(&read);
+    for path in ["m.stats", "m.states.a.on.F.gard", "m.states.a.on.G", "m.initialState", "m.states.b"] {
+        assert!(found.iter().any(|f| f == path), "{path} is not in {found:?}");
+    }
     let mut fixed = definition;
     fixed.as_object_mut().unwrap().remove("stats");
     fixed["states"]["a"]["on"]["F"].as_object_mut().unwrap().remove("gard");
     fixed["states"]["a"]["on"]["G"] = json!("a");
     let error = builder().machine(machine("m", fixed)).build().unwrap_err();
+    assert!(
+        error.to_string().contains("guard 'typo' is not registered")
+            && error.to_string().contains("action 'unknown' is not registered"),
+        "{error}"
+    );
     let found = paths(&error);
     for path in [
         "m.initialState",
@@ -210,7 +218,7 @@ async fn names_of_every_kind_work_and_never_meet() {
         assert_eq!((view.context["me"].as_str(), view.version), (Some(entity), 8));
         assert!(plugin.verify("m_x.y-z", entity).await.unwrap().valid);
     }
-    assert_eq!(plugin.counts("m_x.y-z").await.unwrap()["with space"], 10);
+    assert_eq!(plugin.counts("m_x.y-z", false).await.unwrap()["with space"], 10);
     assert_eq!(plugin.entities_in("m_x.y-z", "with space", None).await.unwrap().len(), 10);
     assert!(db.doctor(false, &|_, _| ()).await.unwrap().is_healthy());
 }

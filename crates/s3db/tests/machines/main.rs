@@ -17,6 +17,7 @@ mod clock;
 mod definitions;
 mod monitoring;
 mod properties;
+mod races;
 mod sweep;
 mod timers;
 mod vectors;

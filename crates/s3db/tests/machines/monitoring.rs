@@ -35,14 +35,14 @@ async fn old_entities_are_found_without_reading_the_young() {
             world.pass(Duration::from_secs(7200)).await;
         }
     }
-    machines.counts("order").await.unwrap();
+    machines.counts("order", false).await.unwrap();
     let before = counters.read();
     let old = machines.entities_in("order", "pending", Some(Duration::from_secs(3600))).await.unwrap();
     let cost = counters.read() - before;
     assert_eq!(old.iter().map(|e| e.entity.as_str()).collect::<Vec<_>>(), ["e00"]);
     assert_eq!((cost.list, cost.get), (1, 1), "one LIST, and one GET for the one that is old");
     let before = counters.read();
-    let counts = machines.counts("order").await.unwrap();
+    let counts = machines.counts("order", false).await.unwrap();
     assert_eq!((counts["pending"], counts["confirmed"], counts["shipped"]), (20, 10, 0));
     let cost = counters.read() - before;
     assert_eq!((cost.list, cost.get), (1, 0));
@@ -83,9 +83,9 @@ async fn an_index_that_is_not_built_is_answered_by_reading() {
     }
     let fresh = world.process(builder()).await;
     assert_eq!(fresh.machines.entities_in("order", "pending", None).await.unwrap().len(), 5);
-    assert_eq!(fresh.machines.counts("order").await.unwrap()["pending"], 5);
+    assert_eq!(fresh.machines.counts("order", false).await.unwrap()["pending"], 5);
     assert!(fresh.db.doctor(true, &|_, _| ()).await.unwrap().is_healthy());
-    assert_eq!(fresh.machines.counts("order").await.unwrap()["pending"], 5);
+    assert_eq!(fresh.machines.counts("order", false).await.unwrap()["pending"], 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +95,7 @@ async fn an_untracked_machine_keeps_no_index() {
     process.machines.initialize_entity("order", "e", Value::Null).await.unwrap();
     process.machines.send("order", "e", "CONFIRM", Value::Null).await.unwrap();
     assert!(!world.memory.snapshot().into_keys().any(|key| key.starts_with("s3db/tmp/index/")));
-    assert_eq!(process.machines.counts("order").await.unwrap()["confirmed"], 1);
+    assert_eq!(process.machines.counts("order", false).await.unwrap()["confirmed"], 1);
     assert_eq!(process.machines.entities_in("order", "confirmed", None).await.unwrap().len(), 1);
 }
 

@@ -11,7 +11,7 @@ use s3db::state_machine::{
 };
 use s3db::store::Quirks;
 use s3db::store::fault::{Fault, Faulty};
-use s3db::{ErrorKind, Result};
+use s3db::{ErrorKind, FindingKind, Result};
 use serde_json::{Value, json};
 
 use crate::clock::{World, builder, machine};
@@ -179,6 +179,8 @@ async fn one(name: &str, work: Work, fault: Fault, nth: usize, quirks: Quirks) -
     }
     let mended = other.db.doctor(true, &|_, _| ()).await.unwrap();
     assert!(mended.is_healthy(), "{at}: {mended:?}");
+    let missing = mended.findings.iter().any(|f| f.kind == FindingKind::MissingDueKey);
+    assert!(!missing, "{at}: a timer or an action would never be found: {mended:?}");
     let again = other.db.doctor(false, &|_, _| ()).await.unwrap();
     assert!(again.findings.is_empty(), "{at}: {again:?}");
     for entity in other.machines.entities("m", None).await.unwrap() {

@@ -43,8 +43,8 @@ pub(super) async fn define(context: &mut Context, file: Option<PathBuf>) -> Resu
     let files = files(context, file)?;
     // Nothing is stored unless everything can be.
     let checked = StateMachinePlugin::builder().configure(context.config()?).build()?;
-    for machine in files.iter().flat_map(|file| &file.machines) {
-        checked.validate(machine.clone())?;
+    for file in &files {
+        checked.validate_file(file)?;
     }
     let db = context.connect(Missing::Create).await?;
     let machines = db.plugin::<StateMachinePlugin>()?;
@@ -74,11 +74,8 @@ pub(super) fn validate(context: &mut Context, file: Option<PathBuf>) -> Result<u
     let plugin = StateMachinePlugin::builder().configure(context.config()?).build()?;
     let (mut names, mut warnings) = (Vec::new(), Vec::new());
     for file in files {
-        warnings.extend(file.warnings);
-        for machine in file.machines {
-            names.push(machine.name.clone());
-            warnings.extend(plugin.validate(machine)?);
-        }
+        warnings.extend(plugin.validate_file(&file)?);
+        names.extend(file.machines.into_iter().map(|machine| machine.name));
     }
     if printer.format == Format::Table {
         warn(printer, &warnings);

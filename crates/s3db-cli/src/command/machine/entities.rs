@@ -5,7 +5,7 @@ use std::time::Duration;
 use s3db::state_machine::EntitySummary;
 use serde_json::{Value, json};
 
-use super::connect;
+use super::{connect, warn_of_index};
 use crate::args::Format;
 use crate::context::Context;
 use crate::exit;
@@ -20,6 +20,7 @@ pub(super) async fn entities(
 ) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let (_db, machines) = connect(context).await?;
+    warn_of_index(printer, &machines).await?;
     let found = match state {
         Some(state) => machines.entities_in(machine, state, older_than).await?,
         None => machines.entities(machine, older_than).await?,
@@ -30,13 +31,15 @@ pub(super) async fn entities(
 pub(super) async fn stuck(context: &mut Context, machine: &str, older_than: Duration) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let (_db, machines) = connect(context).await?;
+    warn_of_index(printer, &machines).await?;
     print(printer, &machines.stuck(machine, older_than).await?)
 }
 
-pub(super) async fn counts(context: &mut Context, machine: &str) -> Result<u8, Failure> {
+pub(super) async fn counts(context: &mut Context, machine: &str, exact: bool) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let (_db, machines) = connect(context).await?;
-    let counts = machines.counts(machine).await?;
+    warn_of_index(printer, &machines).await?;
+    let counts = machines.counts(machine, exact).await?;
     if printer.format != Format::Table {
         return printer.one(&json!(counts)).map(|()| exit::DONE);
     }

@@ -18,7 +18,7 @@ use crate::args::{MachineCommand, Picture};
 use crate::context::{Context, Missing};
 use crate::exit;
 use crate::input;
-use crate::output::Failure;
+use crate::output::{Failure, Printer};
 
 pub(super) async fn run(context: &mut Context, command: MachineCommand) -> Result<u8, Failure> {
     use MachineCommand as Machine;
@@ -46,7 +46,7 @@ pub(super) async fn run(context: &mut Context, command: MachineCommand) -> Resul
         Machine::Entities { machine, state, older_than } => {
             entities::entities(context, &machine, state.as_deref(), older_than).await
         }
-        Machine::Counts { machine } => entities::counts(context, &machine).await,
+        Machine::Counts { machine, exact } => entities::counts(context, &machine, exact).await,
         Machine::Stuck { machine, older_than } => entities::stuck(context, &machine, older_than).await,
         Machine::Sweep { watch: false, .. } => sweep::once(context).await,
         Machine::Sweep { watch: true, every } => sweep::watch(context, every).await,
@@ -60,7 +60,10 @@ pub(super) async fn run(context: &mut Context, command: MachineCommand) -> Resul
             let picture = machines.visualize(&machine, &VisualizeOptions { format, entity, version }).await?;
             context.printer()?.line(picture.trim_end()).map(|()| exit::DONE)
         }
-        Machine::Simulate { machine, events, context: begun } => send::simulate(context, &machine, events, begun).await,
+        Machine::Simulate { machine, events, context: begun, actor, reason } => {
+            let options = s3db::state_machine::SendOptions { actor, reason, ..Default::default() };
+            send::simulate(context, &machine, events, begun, &options).await
+        }
         Machine::Verify { machine, entity: Some(entity) } => verify::one(context, &machine, &entity).await,
         Machine::Verify { machine, entity: None } => verify::all(context, &machine).await,
         Machine::Migrate { machine, to, from, map, actor, dry_run } => {
@@ -78,6 +81,14 @@ async fn connect(context: &mut Context) -> Result<(Database, Arc<StateMachinePlu
     let db = context.connect(Missing::Refuse).await?;
     let machines = db.plugin::<StateMachinePlugin>()?;
     Ok((db, machines))
+}
+
+/// Says so where the index of states is not complete.
+async fn warn_of_index(printer: Printer, machines: &StateMachinePlugin) -> Result<(), Failure> {
+    if let Some(warning) = machines.index_warning().await? {
+        printer.note(&format!("warning: {warning}"));
+    }
+    Ok(())
 }
 
 /// An object that was given as JSON, `@FILE` or `-`; nothing is an empty one.

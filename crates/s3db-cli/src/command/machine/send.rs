@@ -21,6 +21,10 @@ pub(super) async fn init(
     let begun = object(begun.as_ref(), "the context")?;
     let (_db, machines) = connect(context).await?;
     let view = machines.initialize_entity(machine, entity, begun).await?;
+    for failed in &view.failed {
+        let why = failed.error.as_deref().unwrap_or_default();
+        printer.note(&format!("warning: the entry action '{}' failed: {why}; the entity stands", failed.name));
+    }
     printer.one(&json!(view)).map(|()| exit::DONE)
 }
 
@@ -40,7 +44,9 @@ pub(super) async fn send(
         ActionsState::Failed => {
             printer.note("an action failed; the transition stands, and `s3db machine history` says why");
         }
-        ActionsState::Pending => printer.note("its actions wait for older ones that another process runs"),
+        ActionsState::Pending => {
+            printer.note("its actions are left to the process that runs older ones, or to the sweep");
+        }
         ActionsState::None | ActionsState::Done => {}
     }
     printer.one(&json!(sent)).map(|()| exit::DONE)
@@ -51,12 +57,13 @@ pub(super) async fn simulate(
     machine: &str,
     events: Vec<String>,
     begun: Option<String>,
+    options: &SendOptions,
 ) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let begun = object(begun.as_ref(), "--context")?;
     let events: Vec<(String, Value)> = events.iter().map(|event| with_payload(event)).collect::<Result<_, _>>()?;
     let (_db, machines) = connect(context).await?;
-    let simulation = machines.simulate(machine, begun, events).await?;
+    let simulation = machines.simulate_with(machine, begun, events, options).await?;
     let refused = simulation.steps.iter().any(|step| step.to.is_none());
     if printer.format == Format::Table {
         let rows = simulation.steps.iter().map(|step| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use s3db::state_machine::{MachineFile, StateMachinePlugin, SweepReport};
+use s3db::state_machine::SweepReport;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -26,40 +26,30 @@ pub(super) async fn watch(context: &mut Context, every: Duration) -> Result<u8, 
         printer.format = crate::args::Format::Jsonl;
     }
     let (_db, machines) = connect(context).await?;
-    for file in MachineFile::configured(context.config()?)? {
-        for machine in file.machines {
-            machines.define(machine).await?;
-        }
-    }
-    let mut terminate = signal(SignalKind::terminate())?;
-    printer.note(&format!("sweeping every {every:?}; stop with Ctrl-C or SIGTERM"));
-    let mut pause = tokio::time::interval(every);
-    pause.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut code = exit::DONE;
+    let stop = async {
         tokio::select! {
-            _ = pause.tick() => tell(printer, &sweep(printer, &machines).await)?,
-            _ = tokio::signal::ctrl_c() => break,
-            _ = terminate.recv() => break,
+            _ = interrupt.recv() => code = exit::INTERRUPTED,
+            _ = terminate.recv() => {}
         }
-    }
-    printer.note("stopped");
-    Ok(exit::DONE)
+        printer.note("stopping; what is begun is ended");
+    };
+    printer.note(&format!("sweeping every {every:?}; stop with Ctrl-C or SIGTERM"));
+    let mut gone = None;
+    machines.sweep_every(every, stop, |swept| gone = gone.take().or(tell(printer, swept).err())).await;
+    // Nobody reads what is printed any more.
+    gone.map_or(Ok(code), Err)
 }
 
-/// One sweep. What is due stays due while the store cannot be reached.
-async fn sweep(printer: Printer, machines: &StateMachinePlugin) -> Option<SweepReport> {
-    match machines.sweep().await {
-        Ok(report) => Some(report),
+/// Tells of a sweep that did something. What is due stays due while the store cannot be reached.
+fn tell(printer: Printer, swept: Result<SweepReport, s3db::Error>) -> Result<(), Failure> {
+    match swept {
+        Ok(report) if report.due > report.waiting => printer.one(&json!(report)),
+        Ok(_) => Ok(()),
         Err(error) => {
             printer.note(&format!("warning: {error}"));
-            None
+            Ok(())
         }
-    }
-}
-
-fn tell(printer: Printer, report: &Option<SweepReport>) -> Result<(), Failure> {
-    match report {
-        Some(report) if report.due > report.waiting => printer.one(&json!(report)),
-        _ => Ok(()),
     }
 }

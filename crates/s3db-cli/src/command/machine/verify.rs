@@ -1,6 +1,7 @@
 //! `s3db machine verify`
 
-use s3db::state_machine::VerifyReport;
+use s3db::ErrorKind;
+use s3db::state_machine::{Drift, EntitySummary, VerifyReport};
 use serde_json::json;
 
 use super::connect;
@@ -28,7 +29,13 @@ pub(super) async fn all(context: &mut Context, machine: &str) -> Result<u8, Fail
     let progress = Progress::start("entities", context.quiet());
     let (mut checked, mut rows, mut drifted) = (0u64, 0u64, Vec::new());
     for entity in machines.entities(machine, None).await? {
-        let report = machines.verify(machine, &entity.entity).await?;
+        let report = match machines.verify(machine, &entity.entity).await {
+            Ok(report) => report,
+            // Deleted meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == ErrorKind::Integrity => damaged(machine, &entity, &error),
+            Err(error) => return Err(error.into()),
+        };
         checked += 1;
         rows += report.rows;
         progress.set(checked);
@@ -47,6 +54,13 @@ pub(super) async fn all(context: &mut Context, machine: &str) -> Result<u8, Fail
         )?;
     }
     Ok(if drifted.is_empty() { exit::DONE } else { exit::INTEGRITY })
+}
+
+/// An entity that cannot be replayed at all.
+fn damaged(machine: &str, entity: &EntitySummary, error: &s3db::Error) -> VerifyReport {
+    let EntitySummary { entity, state, version, .. } = entity.clone();
+    let drift = vec![Drift { version, problem: error.to_string() }];
+    VerifyReport { machine: machine.to_owned(), entity, valid: false, state, version, rows: 0, drift }
 }
 
 fn print(printer: Printer, report: &VerifyReport) -> Result<(), Failure> {

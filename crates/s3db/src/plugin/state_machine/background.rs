@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use super::{Core, StateMachineEvent};
+use super::{Core, StateMachineEvent, SweepReport};
+use crate::error::{Error, ErrorKind, Result};
 use crate::events::Delivery;
+
+/// Sweeps that run at once: more only while actions take longer than the pause between two sweeps.
+const TOGETHER: usize = 8;
 
 pub(super) type Callback = Arc<dyn Fn(&StateMachineEvent) + Send + Sync>;
 
@@ -70,21 +74,64 @@ pub(super) fn start(core: &Arc<Core>) {
 }
 
 async fn sweep(core: Weak<Core>, interval: Duration, mut stopped: watch::Receiver<bool>) {
+    let tell = |swept: Result<SweepReport>| {
+        if let Err(error) = swept {
+            // The next sweep may get through; what is due stays due.
+            tracing::warn!(target: "s3db::state_machine", %error, "a sweep ended early");
+        }
+    };
+    let stop = async move {
+        // The plugin is gone if the sender is.
+        let _told = stopped.changed().await;
+    };
+    sweep_every(core, interval, stop, tell).await;
+}
+
+/// Sweeps again and again until it is told to stop or the plugin goes, and ends what it has begun. One that
+/// takes long does not hold up the next: what it works on is left alone by the others.
+pub(super) async fn sweep_every(
+    core: Weak<Core>,
+    interval: Duration,
+    stop: impl Future<Output = ()>,
+    mut tell: impl FnMut(Result<SweepReport>),
+) {
+    let mut stop = std::pin::pin!(stop);
+    let mut running = JoinSet::new();
     loop {
-        let clock = {
-            let Some(core) = core.upgrade() else { return };
-            if let Err(error) = core.sweep().await {
-                // The next sweep may get through; what is due stays due.
-                tracing::warn!(target: "s3db::state_machine", %error, "a sweep ended early");
+        let Some(live) = core.upgrade() else { break };
+        let Ok(clock) = live.db().map(|db| Arc::clone(&db.inner.clock)) else { break };
+        if running.len() < TOGETHER {
+            running.spawn(async move { live.sweep().await });
+        } else {
+            drop(live);
+        }
+        let mut pause = clock.sleep(interval);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => {
+                    while let Some(swept) = running.join_next().await {
+                        tell(told(swept));
+                    }
+                    return;
+                }
+                swept = ended(&mut running) => tell(told(swept)),
+                () = &mut pause => break,
             }
-            let Ok(db) = core.db() else { return };
-            Arc::clone(&db.inner.clock)
-        };
-        let told = std::pin::pin!(stopped.changed());
-        if let Either::Left(_) = select(told, clock.sleep(interval)).await {
-            return;
         }
     }
+}
+
+/// The next sweep that ends; never, while none runs.
+async fn ended(running: &mut JoinSet<Result<SweepReport>>) -> std::result::Result<Result<SweepReport>, JoinError> {
+    match running.join_next().await {
+        Some(swept) => swept,
+        None => std::future::pending().await,
+    }
+}
+
+fn told(swept: std::result::Result<Result<SweepReport>, JoinError>) -> Result<SweepReport> {
+    swept.unwrap_or_else(|ended| Err(Error::new(ErrorKind::Internal, format!("a sweep ended: {ended}"))))
 }
 
 impl Background {

@@ -1,6 +1,7 @@
 //! Building the plugin: settings, definitions, functions.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::background::{Callback, Callbacks};
 use super::definition::{MachineDefinition, MachineFile, invalid};
 use super::functions::{ActionCall, Functions, GuardCall, Verdict};
-use super::machine::Machine;
+use super::machine::{Machine, not_registered};
 use super::{Core, Options, StateMachineEvent, StateMachinePlugin};
 use crate::error::Result;
 use crate::events::Sender;
@@ -199,6 +200,13 @@ impl StateMachineBuilder {
         self
     }
 
+    /// The folder in which actions of the kind `exec` run. The default is the working directory.
+    #[must_use]
+    pub fn exec_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.options.exec_folder = Some(folder.into());
+        self
+    }
+
     /// Builds the plugin.
     ///
     /// # Errors
@@ -211,10 +219,9 @@ impl StateMachineBuilder {
             }
             match Machine::compile(definition.clone(), &self.functions) {
                 Err(found) => problems.extend(found),
-                Ok((machine, _)) => problems.extend(machine.missing.iter().map(|missing| super::Problem {
-                    path: definition.name.clone(),
-                    message: format!("{missing} is not registered"),
-                })),
+                Ok((machine, _)) => {
+                    problems.extend(machine.missing.iter().map(|m| not_registered(&definition.name, m)))
+                }
             }
         }
         if !problems.is_empty() {

@@ -25,12 +25,16 @@ use super::ids::{Names, log_row};
 use super::load::is_foreign;
 use super::log::Log;
 use super::machine::Machine;
+use super::resources::BY_STATE;
 use super::send::SendOptions;
 use super::warm::Seen;
 use crate::error::{Error, ErrorKind, Result};
+use crate::resource::Resource;
 
 /// Transitions whose actions wait at most.
 const MOST_GROUPS: usize = 64;
+/// Bytes of an id that fits with every state.
+const SHORT_ID: usize = 128;
 /// What is added to the time-outs of actions before another process takes them over.
 const MARGIN_MS: i64 = 5_000;
 
@@ -53,6 +57,8 @@ pub(super) struct Committed {
     pub(super) group: Option<Group>,
     /// Whether its actions wait for older ones that another task runs.
     pub(super) pending: bool,
+    /// Whether it came into a final state by it.
+    pub(super) now_done: bool,
 }
 
 impl Core {
@@ -88,9 +94,10 @@ impl Core {
             }
         };
         self.drop_due(old_timer.as_slice()).await;
+        let now_done = entity.done && !seen.entity.done;
         let pending = group.as_ref().is_some_and(|group| group.runner.is_none());
         let seen = Seen { snapshot, entity, logged: transition.version.saturating_sub(1) };
-        Ok(Some(Committed { seen, transition, group: group.filter(|_| !pending), pending }))
+        Ok(Some(Committed { seen, transition, group: group.filter(|_| !pending), pending, now_done }))
     }
 
     /// Makes sure that the log has every row up to the entity's version.
@@ -141,6 +148,7 @@ impl Core {
                 version,
                 timestamp_ms: step.now_ms,
                 transition_id: transition.transition_id.clone(),
+                has_actions: !step.decision.effects.is_empty(),
             });
             keys.drain(..keys.len().saturating_sub(KEYS));
         }
@@ -150,10 +158,14 @@ impl Core {
             state: to,
             context: step.decision.context.clone(),
             last_transition: Some(log_row(row, version)),
-            updated_at: s3db_format::date::rfc3339(step.now_ms),
+            updated_at: step.decision.since.clone().unwrap_or_else(|| s3db_format::date::rfc3339(step.now_ms)),
             version: Some(version),
             definition: Some(step.machine.hash.clone()),
-            outbox: Outbox { transition: Some(transition.clone()), groups: before.outbox.groups.clone() },
+            outbox: Outbox {
+                transition: Some(transition.clone()),
+                groups: before.outbox.groups.clone(),
+                failed: before.outbox.failed.clone(),
+            },
             deadlines: deadlines(&step.decision, &transition.transition_id),
             keys,
             done: step.decision.done,
@@ -239,6 +251,7 @@ impl Core {
         entity.outbox.groups.extend(group.clone());
         let needed = due::all(&entity);
         let id = self.free_row(&states, names).await?;
+        self.check_keys(&states, names, machine, &id).await?;
         self.put_due(&needed).await?;
         let mut row = entity.write(Map::new());
         if let Some(members) = row.as_object_mut() {
@@ -254,8 +267,26 @@ impl Core {
         }
     }
 
+    /// Refuses an entity that could not come into each state, because a key of the index would be too long.
+    async fn check_keys(&self, states: &Resource, names: &Names, machine: &Machine, id: &str) -> Result<()> {
+        let entry = states.catalog_entry().await?;
+        let Some(partition) = entry.partition(BY_STATE).filter(|_| id.len() > SHORT_ID) else { return Ok(()) };
+        for state in &machine.definition.states {
+            let row = Map::from_iter([
+                ("machineId".to_owned(), Value::from(names.machine.as_str())),
+                ("currentState".to_owned(), Value::from(state.name.as_str())),
+            ]);
+            let values = partition.values(&row, &entry.current().name).unwrap_or_default();
+            let key = partition.index_key(&entry.name, &values, id, &crate::entropy::earliest_ulid(0));
+            s3db_format::keys::check_key(0, &key, "entity").map_err(|e| {
+                Error::from(e).context(&format!("{} could never come into state '{}'", names.what(), state.name))
+            })?;
+        }
+        Ok(())
+    }
+
     /// The id for a new row. In a resource of s3db.js the likely one may be taken by another entity.
-    async fn free_row(&self, states: &crate::resource::Resource, names: &Names) -> Result<String> {
+    async fn free_row(&self, states: &Resource, names: &Names) -> Result<String> {
         if !is_foreign(states).await? {
             return Ok(names.row());
         }

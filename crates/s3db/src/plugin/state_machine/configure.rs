@@ -14,7 +14,7 @@ impl StateMachineBuilder {
     /// programs use those that are stored.
     #[must_use]
     pub fn configure(mut self, config: &Config) -> Self {
-        self = self.allow_exec(config.settings.allow_exec.unwrap_or_default());
+        self = self.allow_exec(config.settings.allow_exec.unwrap_or_default()).exec_folder(&config.folder);
         let Some(settings) = &config.settings.state_machine else { return self };
         if let Some(name) = &settings.transition_log_resource {
             self = self.transition_log_resource(name);

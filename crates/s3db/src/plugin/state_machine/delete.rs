@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::due;
+use super::entity::Entity;
 use super::ids::{Names, log_row};
 use super::load::is_foreign;
 use super::{Core, StateMachinePlugin};
@@ -34,13 +35,14 @@ pub struct PruneReport {
 impl StateMachinePlugin {
     /// Removes an entity with its history. Returns how many log rows went.
     ///
-    /// Costs a GET and a DELETE for the row, and a DELETE per thousand log rows.
+    /// Costs a GET and a DELETE for the row, a LIST and a GET for each log row that is found, also those of
+    /// entities whose names begin alike, and a DELETE per thousand.
     ///
     /// # Errors
     /// `NotFound` if there is neither an entity nor a log row of it.
     pub async fn delete_entity(&self, machine: &str, entity: &str) -> Result<usize> {
         let names = Names::new(machine, entity)?;
-        let (existed, rows) = self.core.delete(&names).await?;
+        let (existed, rows) = self.core.delete(&names, &|_| true).await?;
         if !existed && rows == 0 {
             return Err(self.core.no_entity(&names).await);
         }
@@ -52,6 +54,7 @@ impl StateMachinePlugin {
     /// # Errors
     /// The first entity that cannot be removed; those before it are gone.
     pub async fn prune(&self, machine: &str, older_than: Duration, dry_run: bool) -> Result<PruneReport> {
+        let since_ms = self.core.instant_before(older_than);
         let done = self.entities(machine, Some(older_than)).await?.into_iter().filter(|entity| entity.done);
         let done: Vec<String> = done.map(|entity| entity.entity).collect();
         if dry_run {
@@ -59,7 +62,9 @@ impl StateMachinePlugin {
         }
         let mut report = PruneReport::default();
         for entity in done {
-            let (existed, rows) = self.core.delete(&Names::new(machine, &entity)?).await?;
+            let names = Names::new(machine, &entity)?;
+            // One that was deleted and begun anew meanwhile is another.
+            let (existed, rows) = self.core.delete(&names, &|entity| entity.is_done_since(since_ms)).await?;
             report.deleted += usize::from(existed);
             report.rows += rows;
         }
@@ -69,11 +74,11 @@ impl StateMachinePlugin {
 
 impl Core {
     /// Whether there was an entity, and how many log rows of it there were.
-    async fn delete(&self, names: &Names) -> Result<(bool, usize)> {
+    async fn delete(&self, names: &Names, only_if: &(dyn Fn(&Entity) -> bool + Sync)) -> Result<(bool, usize)> {
         let slot = self.warm.slot(names);
         let mut place = slot.lock().await;
         *place = None;
-        let version = self.delete_row(names).await?;
+        let Some(version) = self.delete_row(names, only_if).await? else { return Ok((false, 0)) };
         let mut rows = 0;
         if let Some(log) = self.log().await? {
             let found = self.log_rows(&log, names).await?;
@@ -91,18 +96,25 @@ impl Core {
         Ok((version.is_some(), rows))
     }
 
-    /// Removes the row of an entity; returns its version.
-    async fn delete_row(&self, names: &Names) -> Result<Option<u64>> {
+    /// Removes the row of an entity; returns its version, if there was one. `None` if it is not to go.
+    async fn delete_row(
+        &self,
+        names: &Names,
+        only_if: &(dyn Fn(&Entity) -> bool + Sync),
+    ) -> Result<Option<Option<u64>>> {
         for attempt in 0..ATTEMPTS {
-            let Some(seen) = self.load(names).await? else { return Ok(None) };
+            let Some(seen) = self.load(names).await? else { return Ok(Some(None)) };
+            if !only_if(&seen.entity) {
+                return Ok(None);
+            }
             let states = self.states_to_write().await?;
             let options = UpdateOptions { expected_rev: Some(seen.snapshot.rev().to_owned()) };
             match states.delete_with(seen.snapshot.id(), &options).await {
                 Ok(()) => {
                     self.drop_due(&due::all(&seen.entity)).await;
-                    return Ok(Some(seen.entity.version.unwrap_or_default()));
+                    return Ok(Some(Some(seen.entity.version.unwrap_or_default())));
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(None)),
                 Err(error) if error.kind() == ErrorKind::Conflict => self.db()?.inner.back_off(attempt).await,
                 Err(error) => return Err(error),
             }

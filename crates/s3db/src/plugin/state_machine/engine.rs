@@ -52,6 +52,8 @@ pub(super) struct Decision {
     /// The timers that begin, as they were written, and when they run out.
     pub(super) deadlines: Vec<(String, i64)>,
     pub(super) done: bool,
+    /// Since when the entity is in its state, where that is not now.
+    pub(super) since: Option<String>,
 }
 
 /// Why a guard does not let an event pass.
@@ -179,9 +181,12 @@ impl Situation<'_> {
     fn refused(&self, guard: &str, rule: Option<&str>, refusal: Refusal) -> Error {
         let (kind, verb, reason, hint) = match refusal {
             Refusal::Rejected(reason) => (ErrorKind::GuardRejected, "refused", reason, "nothing was changed"),
-            Refusal::Failed(reason) => {
-                (ErrorKind::GuardError, "failed", reason, "nothing was changed; a guard that fails lets nothing pass")
-            }
+            Refusal::Failed(reason) => (
+                ErrorKind::GuardError,
+                "failed on",
+                reason,
+                "nothing was changed; a guard that fails lets nothing pass",
+            ),
         };
         let rule = rule.filter(|rule| *rule != guard).map(|rule| format!(" ({rule})")).unwrap_or_default();
         let event = self.event();
@@ -243,6 +248,7 @@ fn apply(
         context: Arc::unwrap_or_clone(facts.context),
         effects,
         done: machine.is_final(to),
+        since: None,
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A key of the index ends in the revision under which it was put, whose time is when the entity came into
 //! the state; so those that are too young are passed over without reading them. Where the index is not known
-//! to be complete all rows are read instead: answers are always right.
+//! to be complete all rows are read instead. Entities that are returned were read; counts are from keys alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -68,8 +68,14 @@ impl StateMachinePlugin {
         older_than: Option<Duration>,
     ) -> Result<Vec<EntitySummary>> {
         let core = &self.core;
-        let machines = core.definitions_of(machine).await?;
-        if !machines.iter().any(|m| m.state(state).is_some()) {
+        let knows = |machines: &[std::sync::Arc<Machine>]| machines.iter().any(|m| m.state(state).is_some());
+        let mut machines = core.definitions_of(machine).await?;
+        if !knows(&machines) {
+            // Another process may have defined it just now.
+            core.forget_versions(machine);
+            machines = core.definitions_of(machine).await?;
+        }
+        if !knows(&machines) {
             return Err(machines
                 .last()
                 .map_or_else(|| Error::not_found("state", state), |current| unknown_state(current, state)));
@@ -109,17 +115,45 @@ impl StateMachinePlugin {
     /// How many entities are in each state; states without any are there, too. Costs a LIST per thousand
     /// entities of all machines.
     ///
+    /// It is from the keys of the index, which may still name an entity whose beginning or move a crash cut
+    /// off, until `doctor` removes the key; `exact` reads every entity instead, a GET each.
+    ///
     /// # Errors
     /// `NotFound` for the machine.
-    pub async fn counts(&self, machine: &str) -> Result<BTreeMap<String, usize>> {
+    pub async fn counts(&self, machine: &str, exact: bool) -> Result<BTreeMap<String, usize>> {
         let core = &self.core;
         let mut counts = BTreeMap::new();
         let current = core.current(machine).await?;
         counts.extend(current.definition.states.iter().map(|state| (state.name.clone(), 0)));
-        for state in core.states_of_all(machine).await? {
+        let states = match exact {
+            true => core.all_entities(machine).await?.into_iter().map(|entity| entity.state).collect(),
+            false => core.states_of_all(machine).await?,
+        };
+        for state in states {
             *counts.entry(state).or_default() += 1;
         }
         Ok(counts)
+    }
+}
+
+impl StateMachinePlugin {
+    /// What to know about lists and counts where the index of states is not complete: that all rows are read
+    /// for them, and what builds it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn index_warning(&self) -> Result<Option<String>> {
+        let Some(states) = self.core.states().await? else { return Ok(None) };
+        if self.core.indexed(&states).await?.is_some() {
+            return Ok(None);
+        }
+        let name = states.name();
+        Ok(Some(match states.catalog_entry().await?.partition(BY_STATE) {
+            Some(_) => format!(
+                "the index of '{name}' is not complete, so all its rows are read; `s3db resource reindex {name}` builds it"
+            ),
+            None => format!("'{name}' keeps no index of states, so all its rows are read"),
+        }))
     }
 }
 
@@ -150,6 +184,12 @@ impl Core {
         }
         machines.push(self.machine(name, &versions.current).await?);
         Ok(machines)
+    }
+
+    /// How many entities are in a state, whatever definition knows it.
+    pub(super) async fn entities_in_state(&self, machine: &str, state: &str) -> Result<usize> {
+        let states = Some(BTreeSet::from([state.to_owned()]));
+        Ok(self.find(machine, Wanted { states, since_ms: None }).await?.len())
     }
 
     /// All entities of a machine.

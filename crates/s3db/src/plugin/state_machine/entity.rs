@@ -40,6 +40,9 @@ pub(super) struct Outbox {
     /// Actions that are not done, in the order of versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) groups: Vec<Group>,
+    /// Entry actions of the beginning that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) failed: Vec<ActionResult>,
 }
 
 /// A transition: what its log row says.
@@ -141,6 +144,7 @@ pub(super) struct KeyedSend {
     pub(super) version: u64,
     pub(super) timestamp_ms: i64,
     pub(super) transition_id: String,
+    pub(super) has_actions: bool,
 }
 
 impl Entity {
@@ -183,8 +187,7 @@ impl Entity {
     /// The row. Members that it does not know are kept from the row that was read.
     pub(super) fn write(&self, mut row: Map<String, Value>) -> Value {
         let list = |items: Value| if items.as_array().is_some_and(Vec::is_empty) { Value::Null } else { items };
-        let nothing = self.outbox.transition.is_none() && self.outbox.groups.is_empty();
-        let outbox = if nothing { Value::Null } else { json!(self.outbox) };
+        let outbox = if self.outbox == Outbox::default() { Value::Null } else { json!(self.outbox) };
         let members = [
             ("machineId", json!(self.machine)),
             ("entityId", json!(self.entity)),
@@ -211,6 +214,11 @@ impl Entity {
     /// The earliest timer.
     pub(super) fn next_deadline(&self) -> Option<&Deadline> {
         self.deadlines.iter().min_by_key(|deadline| deadline.at_ms)
+    }
+
+    /// Whether it came into a final state at this instant or before.
+    pub(super) fn is_done_since(&self, since_ms: i64) -> bool {
+        self.done && s3db_format::date::instant(&self.updated_at).is_some_and(|at| at <= since_ms)
     }
 
     pub(super) fn what(&self) -> String {
@@ -264,7 +272,7 @@ mod tests {
             updated_at: "2026-01-01T00:00:00.000Z".into(),
             version: Some(3),
             definition: Some("sha256:1".into()),
-            outbox: Outbox { transition: Some(transition), groups: Vec::new() },
+            outbox: Outbox { transition: Some(transition), groups: Vec::new(), failed: Vec::new() },
             deadlines: vec![Deadline { after: "30m".into(), at_ms: 9, transition_id: "01".into() }],
             keys: Vec::new(),
             done: false,

@@ -8,6 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) const ENTITY_BYTES: usize = 256;
 /// Digits of the version in the id of a log row.
 const VERSION_DIGITS: usize = 12;
+/// Bytes of the id of an entity's row at most, so that its log rows have ids, too.
+const ROW_BYTES: usize = s3db_format::limits::ID_BYTES - VERSION_DIGITS - 1;
 
 /// An entity's two names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,7 +32,14 @@ impl Names {
                 format!("has {} bytes, at most {ENTITY_BYTES} are allowed", entity.len())
             }
             () if entity.chars().any(char::is_control) => format!("{entity:?} cannot contain control characters"),
-            () => return Ok(Self { machine: machine.to_owned(), entity: entity.to_owned() }),
+            () => {
+                let names = Self { machine: machine.to_owned(), entity: entity.to_owned() };
+                let row = names.row().len();
+                if row <= ROW_BYTES {
+                    return Ok(names);
+                }
+                format!("makes a row id of {row} bytes, at most {ROW_BYTES} are allowed; shorten it")
+            }
         };
         let message = format!("entity {complaint}");
         let fields = json!([{ "field": "entity", "rule": "key", "message": message }]);

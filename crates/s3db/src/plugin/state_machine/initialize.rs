@@ -16,7 +16,7 @@ use crate::error::Result;
 
 impl StateMachinePlugin {
     /// Makes an entity in the initial state of a machine's current definition, and runs the actions of its
-    /// entry. Costs 1 request, 2 more where states are tracked, and those of actions and timers.
+    /// entry. Costs 1 request, 1 more where states are tracked, and those of actions and timers.
     ///
     /// # Errors
     /// `NotFound` for the machine; `AlreadyExists`, and nothing is changed; `Invalid` for a context that is
@@ -46,7 +46,10 @@ impl Core {
             self.tell_done(names, &entity.state);
         }
         let Some(group) = group else { return Ok(EntityView::of(&entity)) };
-        self.run_actions(names, &machine, group).await?;
+        if let Err(error) = self.run_actions(names, &machine, group).await {
+            // The entity stands; the sweep finishes what this process could not.
+            tracing::warn!(target: "s3db::state_machine", %error, "entry actions of {} are left to the sweep", names.what());
+        }
         // Results of the actions may be in the context now.
         Ok(EntityView::of(&self.load_known(names).await?.entity))
     }

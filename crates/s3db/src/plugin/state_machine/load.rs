@@ -1,17 +1,24 @@
 //! Reading an entity's row, and changing it by compare-and-swap.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use tokio::sync::MutexGuard;
 
 use super::Core;
 use super::entity::Entity;
 use super::ids::Names;
 use super::machine::Machine;
-use super::warm::Seen;
+use super::warm::{Seen, Slot, kept};
 use crate::error::{Error, ErrorKind, Result};
 use crate::resource::Resource;
 
 /// Times that a change is made again after losing.
 pub(super) const ATTEMPTS: u32 = 64;
+
+/// How long a change waits for a sender of the same process.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whether a resource was made by s3db.js: its first version knows nothing of versions of entities.
 pub(super) async fn is_foreign(resource: &Resource) -> Result<bool> {
@@ -125,8 +132,8 @@ impl Core {
     ) -> Result<Option<(T, Entity)>> {
         let slot = self.warm.slot(names);
         for attempt in 0..ATTEMPTS {
-            let mut place = slot.lock().await;
-            let known = place.take();
+            let mut place = self.place_within(&slot).await;
+            let known = place.as_mut().and_then(|place| place.take());
             let was_known = known.is_some();
             let Some(seen) = (match known {
                 Some(seen) => Some(seen),
@@ -140,25 +147,32 @@ impl Core {
                 Some(Change::Write(result)) => {
                     let row = entity.write(seen.snapshot.attributes().clone());
                     if let Some(snapshot) = states.swap(&seen.snapshot, row).await? {
-                        *place = Some(Seen { snapshot, entity: entity.clone(), logged: seen.logged });
+                        if let Some(place) = &mut place {
+                            **place = kept(Seen { snapshot, entity: entity.clone(), logged: seen.logged });
+                        }
                         return Ok(Some((result, entity)));
                     }
                 }
                 // What was decided on a row that is only remembered is looked at again.
                 _ if was_known => continue,
-                Some(Change::Keep(result)) => {
-                    *place = Some(seen);
-                    return Ok(Some((result, entity)));
-                }
-                None => {
-                    *place = Some(seen);
-                    return Ok(None);
-                }
+                Some(Change::Keep(result)) => return Ok(Some((result, entity))),
+                None => return Ok(None),
             }
             drop(place);
             self.db()?.inner.back_off(attempt.min(3)).await;
         }
         Err(self.too_often(names))
+    }
+
+    /// The place of an entity in this process, unless a sender has it for long: guards may take their time,
+    /// and what actions came to must not wait for them. Without it the row is read, and decides.
+    async fn place_within<'a>(&self, slot: &'a Slot) -> Option<MutexGuard<'a, Option<Seen>>> {
+        let clock = Arc::clone(&self.db().ok()?.inner.clock);
+        let place = std::pin::pin!(slot.lock());
+        match select(place, clock.sleep(PATIENCE)).await {
+            Either::Left((place, _)) => Some(place),
+            Either::Right(_) => None,
+        }
     }
 
     pub(super) fn too_often(&self, names: &Names) -> Error {

@@ -5,14 +5,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::definition::BASELINE;
 use super::entity::{ActionResult, Entity, Transition};
 use super::ids::{Names, log_row};
 use super::record_text;
 use crate::error::{Error, ErrorKind, Result};
 use crate::resource::{Record, Resource, UpdateOptions};
-
-/// The event of the row that says where the history of an adopted entity begins.
-pub(super) const BASELINE: &str = "baseline";
 
 /// A row of the log.
 #[derive(Debug, Clone, PartialEq)]

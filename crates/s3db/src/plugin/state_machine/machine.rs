@@ -9,9 +9,9 @@ use s3db_format::keys;
 
 use super::action::{ActionKind, compile_action};
 use super::definition::{
-    ANY, ActionRef, Guard, GuardRef, MOST_STATES, MachineDefinition, NAME_BYTES, Problem, State, TIMER_PREFIX, Target,
+    ANY, ActionRef, Guard, GuardRef, MOST_STATES, MachineDefinition, NAME_BYTES, Problem, State, Target,
 };
-use super::definition::{MIGRATE, Problems};
+use super::definition::{Problems, RESERVED, is_reserved};
 use super::facts::VARIABLES;
 use crate::plugin::expression::Expression;
 use crate::query::duration;
@@ -108,7 +108,9 @@ impl Machine {
         compiler.check_circles(&states);
         let Compiler { problems, missing, effects, .. } = compiler;
         if !problems.0.is_empty() {
-            return Err(problems.0);
+            // All at once: what is not registered, too.
+            let missing = missing.iter().map(|missing| not_registered(&definition.name, missing));
+            return Err(problems.0.into_iter().chain(missing).collect());
         }
         let warnings = warnings(&definition, &states, &by_name);
         let machine = Self {
@@ -249,8 +251,8 @@ impl<'a> Compiler<'a> {
         for (event, targets) in &state.on {
             let at = format!("{path}.on.{event}");
             self.check_text("event", event, &at);
-            if event.starts_with(TIMER_PREFIX) || event == MIGRATE {
-                self.problems.add(&at, format!("events cannot be '{MIGRATE}' or begin with '{TIMER_PREFIX}': the log says so of migrations and timers"));
+            if is_reserved(event) {
+                self.problems.add(&at, RESERVED);
             }
             let shared = state.guards.iter().filter(|(e, _)| e == event).flat_map(|(_, guards)| guards);
             let shared: Vec<&GuardRef> = shared.collect();
@@ -325,11 +327,13 @@ impl<'a> Compiler<'a> {
             }
             return Some(Check { name, kind: CheckKind::Function });
         };
-        if let Some(known) = self.guards.get(&name) {
-            return Some(Check { name, kind: CheckKind::Expression(Arc::clone(known)) });
+        // Two guards in place may have one expression and look different records up.
+        let known = guard.to_json().to_string();
+        if let Some(compiled) = self.guards.get(&known) {
+            return Some(Check { name, kind: CheckKind::Expression(Arc::clone(compiled)) });
         }
         let compiled = Arc::new(self.guard(guard, path)?);
-        self.guards.insert(name.clone(), Arc::clone(&compiled));
+        self.guards.insert(known, Arc::clone(&compiled));
         Some(Check { name, kind: CheckKind::Expression(compiled) })
     }
 
@@ -379,7 +383,7 @@ impl<'a> Compiler<'a> {
             return Some(Arc::clone(known));
         }
         let kind = match action {
-            Some(action) => compile_action(action, path, self.registered.may_exec(), &mut self.problems)?,
+            Some(action) => compile_action(action, path, &mut self.problems)?,
             None => {
                 if !self.registered.has_action(&name) {
                     self.missing.insert(format!("action '{name}'"));
@@ -387,6 +391,9 @@ impl<'a> Compiler<'a> {
                 ActionKind::Function
             }
         };
+        if matches!(kind, ActionKind::Exec(_)) && !self.registered.may_exec() {
+            self.missing.insert(format!("leave to run the program of action '{name}'"));
+        }
         let effect = Arc::new(Effect { name: name.clone(), kind });
         self.effects.insert(name, Arc::clone(&effect));
         Some(effect)
@@ -428,6 +435,37 @@ impl<'a> Compiler<'a> {
             }
         }
     }
+}
+
+/// The problem of a function that a process does not have.
+pub(super) fn not_registered(machine: &str, missing: &str) -> Problem {
+    let message = match missing.starts_with("leave ") {
+        true => format!("{missing} is missing: set allowExec = true in s3db.toml, or allow_exec in the builder"),
+        false => format!("{missing} is not registered"),
+    };
+    Problem { path: machine.to_owned(), message }
+}
+
+/// Takes every function for registered: for looking at a definition alone.
+struct Anything;
+
+impl Registered for Anything {
+    fn has_guard(&self, _: &str) -> bool {
+        true
+    }
+
+    fn has_action(&self, _: &str) -> bool {
+        true
+    }
+
+    fn may_exec(&self) -> bool {
+        true
+    }
+}
+
+/// What is wrong with a definition, whoever runs it.
+pub(super) fn problems_of(definition: &MachineDefinition) -> Vec<Problem> {
+    Machine::compile(definition.clone(), &Anything).err().unwrap_or_default()
 }
 
 /// A whole number is milliseconds, else `30m`.

@@ -14,12 +14,14 @@ use serde_json::{Value, json};
 
 use super::Core;
 use super::definition::{MachineDefinition, Problem, invalid};
-use super::machine::Machine;
+use super::machine::{Machine, not_registered};
 use crate::database::json_object;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a process believes which definition is current.
 const FRESH: Duration = Duration::from_secs(60);
+/// Definitions that are kept; beyond that all are read again.
+const MOST_MACHINES: usize = 1_000;
 /// Times that a change of the versions is made again after losing.
 const MERGES: u32 = 16;
 
@@ -183,11 +185,7 @@ impl Core {
         if machine.missing.is_empty() {
             return Ok((Arc::new(machine), warnings));
         }
-        let problems: Vec<Problem> = machine
-            .missing
-            .iter()
-            .map(|missing| Problem { path: machine.name().to_owned(), message: format!("{missing} is not registered") })
-            .collect();
+        let problems: Vec<Problem> = machine.missing.iter().map(|m| not_registered(machine.name(), m)).collect();
         Err(invalid(&what, &problems).guide(
             "add it to 'guards' or 'actions' of the file, or define the machine from the program that registers it; nothing was stored",
         ))
@@ -224,6 +222,23 @@ impl Core {
         let versions = Arc::new(versions);
         self.library.shelf().versions.insert(name.to_owned(), (Arc::clone(&versions), now));
         Ok(versions)
+    }
+
+    /// Reads a machine's versions again the next time.
+    pub(super) fn forget_versions(&self, name: &str) {
+        self.library.shelf().versions.remove(name);
+    }
+
+    /// The definition of a machine that a number or hash names; the current one where nothing is named. One
+    /// that is not known is a reason to read the versions again, once.
+    pub(super) async fn hash_of(&self, name: &str, version: Option<&str>) -> Result<String> {
+        let versions = self.versions(name).await?;
+        let Some(text) = version else { return Ok(versions.current.clone()) };
+        if let Ok(found) = versions.named(text) {
+            return Ok(found.hash.clone());
+        }
+        self.forget_versions(name);
+        Ok(self.versions(name).await?.named(text)?.hash.clone())
     }
 
     async fn unknown_machine(&self, name: &str) -> Result<Error> {
@@ -277,19 +292,20 @@ impl Core {
                 .guide("this process cannot run it: see what it says, or use the program that defined it")
         })?;
         let machine = Arc::new(machine);
-        self.library.shelf().machines.insert(key, Arc::clone(&machine));
+        let mut shelf = self.library.shelf();
+        if shelf.machines.len() >= MOST_MACHINES {
+            shelf.machines.clear();
+        }
+        shelf.machines.insert(key, Arc::clone(&machine));
+        drop(shelf);
         Ok(machine)
     }
 
     /// A stored definition, the current one where no version is named.
     pub(super) async fn stored(&self, name: &str, version: Option<&str>) -> Result<StoredMachine> {
-        let versions = self.versions(name).await?;
-        let hash = match version {
-            None => versions.current.clone(),
-            Some(text) => versions.named(text)?.hash.clone(),
-        };
+        let hash = self.hash_of(name, version).await?;
         let machine = self.machine(name, &hash).await?;
-        let version = versions.number(&hash).unwrap_or_default();
+        let version = self.versions(name).await?.number(&hash).unwrap_or_default();
         Ok(StoredMachine { definition: machine.definition.clone(), version, hash, missing: machine.missing.clone() })
     }
 }

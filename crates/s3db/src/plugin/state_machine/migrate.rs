@@ -14,10 +14,12 @@ use super::commit::Move;
 use super::definition::MIGRATE;
 use super::engine::{self, Decision, Trigger};
 use super::entities::EntitySummary;
+use super::entity::Entity;
 use super::ids::Names;
 use super::load::ATTEMPTS;
 use super::machine::Machine;
 use super::send::{Order, SendOptions};
+use super::warm::kept;
 use super::{Core, StateMachinePlugin};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -74,8 +76,8 @@ pub struct Unmapped {
 }
 
 impl StateMachinePlugin {
-    /// Moves the entities of a machine to a definition. Timers of the new state begin anew; its entry actions
-    /// do not run. Unfinished actions are finished first, by the old definition.
+    /// Moves the entities of a machine to a definition. Timers of a new state begin, those of a state that
+    /// stays go on; entry actions do not run. Unfinished actions are finished first, by the old definition.
     ///
     /// Costs what finding the entities costs, and a transition for each.
     ///
@@ -89,23 +91,13 @@ impl StateMachinePlugin {
 
 impl Core {
     async fn migrate(&self, name: &str, options: &MigrateOptions) -> Result<MigrateReport> {
-        let versions = self.versions(name).await?;
-        let hash = match &options.to {
-            None => versions.current.clone(),
-            Some(text) => versions.named(text)?.hash.clone(),
+        let hash = self.hash_of(name, options.to.as_deref()).await?;
+        let from = match &options.from {
+            Some(text) => Some(self.hash_of(name, Some(text)).await?),
+            None => None,
         };
-        let from = options.from.as_ref().map(|text| versions.named(text)).transpose()?.map(|v| v.hash.clone());
         let target = self.machine(name, &hash).await?;
-        for state in options.map.values() {
-            if target.state(state).is_none() {
-                let error = super::entities::unknown_state(&target, state);
-                return Err(Error::new(
-                    ErrorKind::Invalid,
-                    format!("the map leads to a state that is not there: {error}"),
-                )
-                .guide(error.guidance().unwrap_or_default().to_owned()));
-            }
-        }
+        self.check_map(name, &target, options).await?;
         let mut report = MigrateReport { to: hash.clone(), dry_run: options.dry_run, ..MigrateReport::default() };
         for _ in 0..PASSES {
             let all = self.all_entities(name).await?;
@@ -122,6 +114,26 @@ impl Core {
             }
         }
         Ok(report)
+    }
+
+    /// Each state of the map is one of some definition, and leads to one of the target.
+    async fn check_map(&self, name: &str, target: &Machine, options: &MigrateOptions) -> Result<()> {
+        if options.map.is_empty() {
+            return Ok(());
+        }
+        let known = self.definitions_of(name).await?;
+        for (old, new) in &options.map {
+            let in_use = known.iter().any(|machine| machine.state(old).is_some());
+            let missing = match (in_use, target.state(new)) {
+                (false, _) if self.entities_in_state(name, old).await? == 0 => old,
+                (_, None) => new,
+                _ => continue,
+            };
+            let error = super::entities::unknown_state(target, missing);
+            return Err(Error::new(ErrorKind::Invalid, format!("the map '{old}' → '{new}' cannot be: {error}"))
+                .guide(error.guidance().unwrap_or_default().to_owned()));
+        }
+        Ok(())
     }
 
     /// One pass; returns how many entities were moved.
@@ -193,7 +205,7 @@ impl Core {
             let now_ms = self.now_ms();
             let payload = Map::new();
             let send = SendOptions { actor: options.actor.clone(), ..SendOptions::default() };
-            let decision = step(target, to, seen.entity.context.clone(), now_ms);
+            let decision = step(target, to, &seen.entity, now_ms);
             let order = Order { trigger: Trigger::Event(MIGRATE), payload: &payload, options: &send, timer_of: None };
             let step = Move {
                 names: &names,
@@ -206,7 +218,7 @@ impl Core {
             };
             match self.commit(&seen, step).await? {
                 Some(committed) => {
-                    *place = Some(committed.seen.clone());
+                    *place = kept(committed.seen.clone());
                     drop(place);
                     self.finish(&names, committed, &order).await?;
                     return Ok(true);
@@ -226,14 +238,22 @@ fn new_state(target: &Machine, state: &str, options: &MigrateOptions) -> Option<
     target.state(options.map.get(state).map_or(state, String::as_str))
 }
 
-/// The step of a migration: no guard, no action; the timers of the new state begin.
-fn step(target: &Machine, to: usize, context: Map<String, serde_json::Value>, now_ms: i64) -> Decision {
+/// The step of a migration: no guard, no action. An entity that stays in its state stays there since when it
+/// came, and timers that are the same go on; others begin.
+fn step(target: &Machine, to: usize, entity: &Entity, now_ms: i64) -> Decision {
+    let stays = target.state_name(to) == entity.state;
+    let going_on = |after: &String| entity.deadlines.iter().find(|d| stays && d.after == *after).map(|d| d.at_ms);
+    let mut deadlines = engine::deadlines(target, to, now_ms);
+    for (after, at_ms) in &mut deadlines {
+        *at_ms = going_on(after).unwrap_or(*at_ms);
+    }
     Decision {
         to,
         event: MIGRATE.to_owned(),
-        context,
+        context: entity.context.clone(),
         effects: Vec::new(),
-        deadlines: engine::deadlines(target, to, now_ms),
+        deadlines,
         done: target.is_final(to),
+        since: stays.then(|| entity.updated_at.clone()),
     }
 }

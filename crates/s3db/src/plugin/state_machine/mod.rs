@@ -77,6 +77,7 @@ mod verify;
 mod visualize;
 mod warm;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -130,6 +131,7 @@ struct Options {
     action_timeout: Duration,
     action_attempts: u32,
     sweep_interval: Option<Duration>,
+    exec_folder: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -144,6 +146,7 @@ impl Default for Options {
             action_timeout: Duration::from_secs(30),
             action_attempts: 3,
             sweep_interval: Some(Duration::from_secs(10)),
+            exec_folder: None,
         }
     }
 }
@@ -184,10 +187,18 @@ impl Core {
         self.runner.get().map_or("", String::as_str)
     }
 
-    /// Whether one of the machines that this process was given wants the index of states. Without any it is
-    /// kept, because another process may want it.
-    fn wants_index(&self) -> bool {
-        self.definitions.is_empty() || self.definitions.iter().any(|machine| machine.track_states)
+    /// Whether the index of states is wanted: by a machine that this process was given, else by one that is
+    /// stored.
+    async fn wants_index(&self) -> Result<bool> {
+        if !self.definitions.is_empty() {
+            return Ok(self.definitions.iter().any(|machine| machine.track_states));
+        }
+        for name in self.machine_names().await? {
+            if self.current(&name).await?.definition.track_states {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn tell(&self, what: &str) {
@@ -226,6 +237,28 @@ impl StateMachinePlugin {
     /// As [`StateMachinePlugin::define`].
     pub fn validate(&self, definition: MachineDefinition) -> Result<Vec<Problem>> {
         Ok(self.core.compile(definition)?.1)
+    }
+
+    /// Checks all machines of a file as [`StateMachinePlugin::validate`] does.
+    ///
+    /// # Errors
+    /// `Invalid` with every problem of every machine.
+    pub fn validate_file(&self, file: &MachineFile) -> Result<Vec<Problem>> {
+        let mut warnings = file.warnings.clone();
+        let mut problems = Vec::new();
+        for machine in &file.machines {
+            match machine::Machine::compile(machine.clone(), &self.core.functions) {
+                Err(found) => problems.extend(found),
+                Ok((compiled, strange)) => {
+                    problems.extend(compiled.missing.iter().map(|m| machine::not_registered(&machine.name, m)));
+                    warnings.extend(strange);
+                }
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(warnings),
+            false => Err(definition::invalid("the file of machines", &problems)),
+        }
     }
 
     /// The stored machines. Costs a LIST, and a GET for each.

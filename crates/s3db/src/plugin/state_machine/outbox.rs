@@ -28,12 +28,15 @@ use crate::error::Result;
 /// The pause before another attempt, times the number of the attempt.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Why an action that its runners did not survive counts as failed.
+const DIED: &str = "each process that ran it ended before it did";
+
 /// What became of the attempt to take a finished group out of the row.
 enum Taken {
     /// It is out.
     Out(Finished),
-    /// Another transition is the entity's last: the results have to be in the log before the group goes.
-    LogFirst,
+    /// Another transition is the entity's last: these results have to be in the log before the group goes.
+    LogFirst(Vec<ActionResult>),
 }
 
 /// What stands when a group is finished.
@@ -68,10 +71,8 @@ impl Core {
         let mut next = Some(group);
         while let Some(group) = next.take() {
             let Some(group) = self.run_group(names, machine, group).await? else { break };
-            let outcome = if group.results.iter().all(|r| r.ok) { ActionsState::Done } else { ActionsState::Failed };
-            let finished = self.finish_group(names, machine, &group).await?;
-            own.get_or_insert(outcome);
-            let Some((finished, entity)) = finished else { break };
+            let Some((finished, entity)) = self.finish_group(names, machine, &group).await? else { break };
+            own.get_or_insert(ActionsState::of(&group.results));
             if let Some(transition) = &finished.transition {
                 self.log_last(names, &entity, transition).await?;
             }
@@ -94,6 +95,12 @@ impl Core {
                 group.results.push(failed(&name, 0, "the definition has no such action"));
                 continue;
             };
+            // Past its time another process may have taken the group over.
+            if self.now_ms() + millis(self.limit_of(effect)) > group.until_ms
+                && !self.save_progress(names, machine, &mut group).await?
+            {
+                return Ok(None);
+            }
             let attempt = group.attempts;
             match self.run_one(names, effect, &group, &context, repeated).await {
                 Ok(result) => {
@@ -102,6 +109,10 @@ impl Core {
                     merge_result(&mut context, &done);
                     group.results.push(done);
                     group.attempts = 1;
+                    // Attempts count for one action: the next begins with its own.
+                    if attempt > 1 && !self.save_progress(names, machine, &mut group).await? {
+                        return Ok(None);
+                    }
                 }
                 Err(why) => {
                     self.tell_action_error(names, &group, &name, &why, attempt);
@@ -183,7 +194,10 @@ impl Core {
             ActionKind::Record(action) => within(clock, limit, action.run(db, &facts)).await,
             ActionKind::SendEvent(action) => within(clock, limit, action.run(db, &facts)).await,
             ActionKind::Webhook(action) => within(clock, limit, action.run(&facts)).await,
-            ActionKind::Exec(action) => within(clock, limit, action.run(&facts)).await,
+            ActionKind::Exec(action) => {
+                let folder = self.options.exec_folder.as_deref();
+                within(clock, limit, action.run(folder, &facts)).await
+            }
             ActionKind::Function | ActionKind::Assign(_) => Ok(Value::Null),
         }
     }
@@ -217,8 +231,8 @@ impl Core {
             match taken.await? {
                 None => return Ok(None),
                 Some((Taken::Out(finished), entity)) => return Ok(Some((finished, entity))),
-                Some((Taken::LogFirst, _)) => {
-                    self.log_older(names, group).await?;
+                Some((Taken::LogFirst(results), _)) => {
+                    self.log_older(names, group, &results).await?;
                     logged = true;
                 }
             }
@@ -236,11 +250,15 @@ impl Core {
     ) -> Option<Change<Taken>> {
         held(entity, group)?;
         let is_last = entity.outbox.transition.as_ref().is_some_and(|t| t.transition_id == group.transition_id);
+        let results = self.merge_results(names, entity, group);
         if !is_last && !logged {
-            return Some(Change::Keep(Taken::LogFirst));
+            return Some(Change::Keep(Taken::LogFirst(results)));
         }
         entity.outbox.groups.remove(0);
-        let results = self.merge_results(names, entity, group);
+        if group.version == 0 {
+            // No log row says what became of the actions of the beginning.
+            entity.outbox.failed = results.iter().filter(|result| !result.ok).cloned().collect();
+        }
         let transition = entity.outbox.transition.as_mut().filter(|_| is_last).map(|transition| {
             transition.actions = results;
             transition.clone()
@@ -294,11 +312,11 @@ impl Core {
     }
 
     /// Writes what came of actions into the row of a transition that is not the last any more.
-    async fn log_older(&self, names: &Names, group: &Group) -> Result<()> {
+    async fn log_older(&self, names: &Names, group: &Group, results: &[ActionResult]) -> Result<()> {
         let resource = self.log_to_write().await?;
         let row = self.row_of(names).await?;
         let log = Log { resource: &resource, names, row: &row };
-        log.set_actions(group.version, &group.transition_id, &group.results).await
+        log.set_actions(group.version, &group.transition_id, results).await
     }
 
     async fn row_of(&self, names: &Names) -> Result<String> {
@@ -326,25 +344,30 @@ impl Core {
             }
             head.fence += 1;
             head.runner = Some(self.runner().to_owned());
-            self.give_up_on_what_kills(&machine, head);
+            let gave_up = self.give_up_on_what_kills(&machine, head);
             let left: Vec<String> = head.actions.iter().skip(head.results.len()).cloned().collect();
             head.until_ms = now_ms + self.budget_ms(&machine, &left);
-            Some(head.clone())
+            Some((head.clone(), gave_up))
         });
-        let Some((group, _)) = taken.await? else { return Ok(false) };
+        let Some(((group, gave_up), _)) = taken.await? else { return Ok(false) };
+        if let Some(name) = gave_up {
+            self.tell_action_error(names, &group, &name, DIED, self.options.action_attempts);
+        }
         self.tell(&format!("the actions of version {} of {} were taken over", group.version, names.what()));
         self.run_actions(names, &machine, group).await?;
         Ok(true)
     }
 
-    /// An action whose runners died as often as it may be begun counts as failed.
-    fn give_up_on_what_kills(&self, machine: &Machine, head: &mut Group) {
-        let Some(name) = head.actions.get(head.results.len()).cloned() else { return };
+    /// An action whose runners died as often as it may be begun counts as failed; returns its name.
+    fn give_up_on_what_kills(&self, machine: &Machine, head: &mut Group) -> Option<String> {
+        let name = head.actions.get(head.results.len())?.clone();
         let most = machine.effect(&name).map_or(self.options.action_attempts, |effect| self.attempts_of(effect));
-        if head.attempts > most {
-            head.results.push(failed(&name, most, "each process that ran it ended before it did"));
-            head.attempts = 1;
+        if head.attempts <= most {
+            return None;
         }
+        head.results.push(failed(&name, most, DIED));
+        head.attempts = 1;
+        Some(name)
     }
 
     fn tell_action_error(&self, names: &Names, group: &Group, name: &str, why: &str, attempt: u32) {
@@ -365,6 +388,10 @@ impl Core {
 fn held<'a>(entity: &'a mut Entity, group: &Group) -> Option<&'a mut Group> {
     let ours = |head: &&mut Group| head.transition_id == group.transition_id && head.fence == group.fence;
     entity.outbox.groups.first_mut().filter(ours)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4).min(i64::MAX / 4)
 }
 
 fn failed(name: &str, attempts: u32, why: &str) -> ActionResult {

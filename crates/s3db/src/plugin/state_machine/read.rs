@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::engine::{Judge, Situation, Trigger};
-use super::entity::Entity;
+use super::entity::{ActionResult, Entity};
 use super::ids::Names;
 use super::judge::LiveJudge;
 use super::{Core, StateMachinePlugin};
@@ -38,6 +38,9 @@ pub struct EntityView {
     /// Actions that are not done.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<PendingActions>,
+    /// Entry actions that failed when the entity began; those of later transitions are in the log.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<ActionResult>,
 }
 
 /// A timer that runs.
@@ -85,6 +88,7 @@ impl EntityView {
                     until: instant(group.until_ms),
                 })
                 .collect(),
+            failed: entity.outbox.failed.clone(),
         }
     }
 }
@@ -125,7 +129,7 @@ impl StateMachinePlugin {
     /// this payload and sender.
     ///
     /// # Errors
-    /// As [`StateMachinePlugin::get_state`]; `GuardError` for a guard that fails.
+    /// As [`StateMachinePlugin::get_state`].
     pub async fn get_passing_events(
         &self,
         machine: &str,
@@ -154,7 +158,8 @@ impl StateMachinePlugin {
             };
             match situation.decide(judge).await {
                 Ok(_) => events.push(event),
-                Err(error) if error.kind() == ErrorKind::GuardRejected => {}
+                // One whose guard fails, or whose assignments cannot be computed, would be refused, too.
+                Err(error) if is_refused(error.kind()) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -170,6 +175,10 @@ impl StateMachinePlugin {
         let number = machine.state(state).ok_or_else(|| super::entities::unknown_state(&machine, state))?;
         Ok(machine.events(number))
     }
+}
+
+fn is_refused(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::GuardRejected | ErrorKind::GuardError | ErrorKind::Invalid)
 }
 
 impl Core {

@@ -85,7 +85,13 @@ impl Core {
         let found = self.ready_states.get_or_try_init(|| async {
             let name = self.options.state_resource.as_deref().unwrap_or(STATES);
             let existing = self.states().await?;
-            self.prepare(existing, name, &STATE_ATTRIBUTES, STATE_KNOWN, self.wants_index()).await
+            // An index that is there is kept; only where there is none it is a question.
+            let has_index = match &existing {
+                Some(states) => states.definition().await?.partitions.contains_key(BY_STATE),
+                None => false,
+            };
+            let index = has_index || self.wants_index().await?;
+            self.prepare(existing, name, &STATE_ATTRIBUTES, STATE_KNOWN, index).await
         });
         found.await.cloned()
     }

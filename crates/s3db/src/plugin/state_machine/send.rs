@@ -14,7 +14,7 @@ use super::ids::Names;
 use super::judge::LiveJudge;
 use super::load::ATTEMPTS;
 use super::log::Log;
-use super::warm::Seen;
+use super::warm::{Seen, kept};
 use super::{Core, StateMachineEvent, StateMachinePlugin};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -47,8 +47,15 @@ pub enum ActionsState {
     Done,
     /// At least one failed; the transition stands, and the log row says why.
     Failed,
-    /// They wait for older ones that another process runs.
+    /// They wait for older ones that another process runs, or were left to the sweep.
     Pending,
+}
+
+impl ActionsState {
+    /// Of actions that were all run.
+    pub(super) fn of(results: &[super::ActionResult]) -> Self {
+        if results.iter().all(|result| result.ok) { Self::Done } else { Self::Failed }
+    }
 }
 
 /// A transition that stands.
@@ -150,7 +157,7 @@ impl Core {
             }
             match self.attempt(names, &seen, order).await {
                 Ok(Attempt::Committed(committed)) => {
-                    *place = Some(committed.seen.clone());
+                    *place = kept(committed.seen.clone());
                     drop(place);
                     return self.finish(names, *committed, order).await;
                 }
@@ -190,8 +197,8 @@ impl Core {
         let machine = self.machine_of(entity).await?;
         self.check_runnable(&machine)?;
         let payload_hash = order.options.idempotency_key.is_some().then(|| payload_hash(order.payload));
-        if let Some(sent) = duplicate(names, entity, order, payload_hash.as_deref())? {
-            return Ok(Attempt::Duplicate(sent));
+        if let Some(known) = known_send(names, entity, order, payload_hash.as_deref())? {
+            return Ok(Attempt::Duplicate(self.first_answer(names, seen, known).await?));
         }
         let version = entity.version.unwrap_or_default();
         if let Some(expected) = order.options.expected_version.filter(|expected| *expected != version) {
@@ -235,10 +242,39 @@ impl Core {
         })
     }
 
+    /// The first answer to a send again, with what has become of its actions meanwhile.
+    async fn first_answer(&self, names: &Names, seen: &Seen, known: &KeyedSend) -> Result<Sent> {
+        let entity = &seen.entity;
+        let waits = entity.outbox.groups.iter().any(|group| group.version == known.version);
+        let last = entity.outbox.transition.as_ref().filter(|t| t.version == known.version);
+        let actions = match (known.has_actions, waits, last) {
+            (false, ..) => ActionsState::None,
+            (true, true, _) => ActionsState::Pending,
+            (true, false, Some(last)) => ActionsState::of(&last.actions),
+            (true, false, None) if self.options.persist_transitions => {
+                let resource = self.log_to_write().await?;
+                let log = Log { resource: &resource, names, row: seen.snapshot.id() };
+                let row = log.read(known.version).await?;
+                row.map_or(ActionsState::Done, |row| ActionsState::of(&row.actions))
+            }
+            (true, false, None) => ActionsState::Done,
+        };
+        Ok(Sent {
+            from: known.from.clone(),
+            to: known.to.clone(),
+            event: known.event.clone(),
+            timestamp: s3db_format::date::rfc3339(known.timestamp_ms),
+            version: known.version,
+            transition_id: known.transition_id.clone(),
+            duplicate: true,
+            actions,
+        })
+    }
+
     /// What follows a transition that stands: events, actions, the log row.
     pub(super) async fn finish(&self, names: &Names, committed: Committed, order: &Order<'_>) -> Result<Sent> {
-        let Committed { seen, transition, group, pending } = committed;
-        self.tell_transition(names, &seen.entity, &transition);
+        let Committed { seen, transition, group, pending, now_done } = committed;
+        self.tell_transition(names, &seen.entity, &transition, now_done);
         if let Trigger::Timer(after) = order.trigger {
             let due_at = order.timer_of.map_or(transition.timestamp_ms, |(_, at_ms)| at_ms);
             self.tell(&format!("the timer {after} of {} ran out", names.what()));
@@ -301,7 +337,7 @@ impl Core {
         }
     }
 
-    pub(super) fn tell_transition(&self, names: &Names, entity: &Entity, transition: &super::entity::Transition) {
+    fn tell_transition(&self, names: &Names, entity: &Entity, transition: &super::entity::Transition, done: bool) {
         self.tell(&format!("{}: {} → {} by {}", names.what(), transition.from, transition.to, transition.event));
         self.events.emit(|| StateMachineEvent::Transition {
             machine_id: names.machine.clone(),
@@ -313,7 +349,7 @@ impl Core {
             version: transition.version,
             transition_id: transition.transition_id.clone(),
         });
-        if entity.done {
+        if done {
             self.tell_done(names, &transition.to);
         }
     }
@@ -343,30 +379,29 @@ fn is_refusal(error: &Error) -> bool {
     )
 }
 
-/// The answer to an earlier send with the same key.
-fn duplicate(names: &Names, entity: &Entity, order: &Order<'_>, hash: Option<&str>) -> Result<Option<Sent>> {
+/// An earlier send with the same key.
+fn known_send<'a>(
+    names: &Names,
+    entity: &'a Entity,
+    order: &Order<'_>,
+    hash: Option<&str>,
+) -> Result<Option<&'a KeyedSend>> {
     let Some(key) = &order.options.idempotency_key else { return Ok(None) };
     let Some(known) = entity.keys.iter().find(|known| known.key == *key) else { return Ok(None) };
-    let KeyedSend { event, payload_hash, from, to, version, timestamp_ms, transition_id, .. } = known;
-    let same = matches!(order.trigger, Trigger::Event(asked) if asked == event) && hash == Some(payload_hash);
-    if !same {
-        return Err(Error::new(
-            ErrorKind::Invalid,
-            format!("the idempotency key '{key}' was used for another event or payload of {} ('{event}', version {version})", names.what()),
-        )
-        .guide("use a fresh key for each event; nothing was changed"));
+    let same_event = matches!(order.trigger, Trigger::Event(asked) if asked == known.event);
+    if same_event && hash == Some(&known.payload_hash) {
+        return Ok(Some(known));
     }
-    let waits = entity.outbox.groups.iter().any(|group| group.version == *version);
-    Ok(Some(Sent {
-        from: from.clone(),
-        to: to.clone(),
-        event: event.clone(),
-        timestamp: s3db_format::date::rfc3339(*timestamp_ms),
-        version: *version,
-        transition_id: transition_id.clone(),
-        duplicate: true,
-        actions: if waits { ActionsState::Pending } else { ActionsState::Done },
-    }))
+    let KeyedSend { event, version, .. } = known;
+    Err(Error::new(
+        ErrorKind::Invalid,
+        format!(
+            "the idempotency key '{key}' was used for another event or payload of {} ('{event}', version {version})",
+            names.what()
+        ),
+    )
+    .guide("use a fresh key for each event; nothing was changed")
+    .detail(json!({ "fields": [{ "field": "idempotencyKey", "rule": "unique", "actual": key }] })))
 }
 
 fn version_conflict(names: &Names, expected: u64, found: u64) -> Error {
@@ -405,6 +440,9 @@ fn check_options(event: &str, options: &SendOptions) -> Result<()> {
             "event",
             format!("an event has 1 to {} bytes, this has {}", super::definition::NAME_BYTES, event.len()),
         );
+    }
+    if super::definition::is_reserved(event) || event == super::definition::ANY {
+        return refuse("event", format!("'{event}' cannot be sent: {}", super::definition::RESERVED));
     }
     let texts = [
         ("idempotencyKey", &options.idempotency_key, KEY_BYTES, 1),

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::engine::{self, Situation, Trigger};
 use super::judge::LiveJudge;
-use super::{Core, StateMachinePlugin};
+use super::{Core, SendOptions, StateMachinePlugin};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What events would do to a new entity.
@@ -66,13 +66,33 @@ impl StateMachinePlugin {
         context: Value,
         events: impl IntoIterator<Item = (String, Value)>,
     ) -> Result<Simulation> {
+        self.simulate_with(machine, context, events, &SendOptions::default()).await
+    }
+
+    /// As [`StateMachinePlugin::simulate`], with who sends and why; other options are left aside.
+    ///
+    /// # Errors
+    /// As [`StateMachinePlugin::simulate`].
+    pub async fn simulate_with(
+        &self,
+        machine: &str,
+        context: Value,
+        events: impl IntoIterator<Item = (String, Value)>,
+        options: &SendOptions,
+    ) -> Result<Simulation> {
         let events: Vec<(String, Value)> = events.into_iter().collect();
-        self.core.simulate(machine, context, events).await
+        self.core.simulate(machine, context, events, options).await
     }
 }
 
 impl Core {
-    async fn simulate(&self, machine: &str, context: Value, events: Vec<(String, Value)>) -> Result<Simulation> {
+    async fn simulate(
+        &self,
+        machine: &str,
+        context: Value,
+        events: Vec<(String, Value)>,
+        options: &SendOptions,
+    ) -> Result<Simulation> {
         let machine = self.current(machine).await?;
         self.check_runnable(&machine)?;
         let now_ms = self.now_ms();
@@ -91,8 +111,8 @@ impl Core {
                 context: &context,
                 trigger: timer.map_or(Trigger::Event(&event), Trigger::Timer),
                 payload: &payload,
-                actor: None,
-                reason: None,
+                actor: options.actor.as_deref(),
+                reason: options.reason.as_deref(),
                 now_ms,
             };
             let from = machine.state_name(state).to_owned();

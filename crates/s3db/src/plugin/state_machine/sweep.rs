@@ -3,6 +3,9 @@
 //! Requests: one LIST of the due keys up to now, and for each of them a GET of its entity and what its timer
 //! or its actions cost. Two sweeps at once do no harm: the entity's row decides who does what.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures::{StreamExt as _, stream};
 use s3db_format::keys::{self, Due};
 use s3db_store::List;
@@ -21,6 +24,8 @@ use crate::error::{Error, ErrorKind, Result};
 const LEFT_OVER_MS: i64 = 3_600_000;
 /// Entities that are looked after side by side.
 const TOGETHER: usize = 16;
+/// Keys of one sweep at most; the next one finds the rest.
+const MOST_DUE: usize = 10_000;
 /// Failures that a report names.
 const TOLD: usize = 100;
 
@@ -36,7 +41,8 @@ pub struct SweepReport {
     pub blocked: usize,
     /// Transitions whose actions were taken over and run.
     pub finished: usize,
-    /// Keys that are left to others: their actions are being run, or this process lacks their functions.
+    /// Keys that are left to others: their actions are being run, this process lacks their functions, or the
+    /// write that needs them may still be under way.
     pub waiting: usize,
     /// Keys of writes that came to nothing, removed when an hour old.
     pub removed: usize,
@@ -64,6 +70,8 @@ enum Done {
     Blocked,
     Finished,
     Waiting,
+    /// No row needs it, or not yet.
+    Unconfirmed,
     Removed,
 }
 
@@ -76,6 +84,18 @@ impl StateMachinePlugin {
     pub async fn sweep(&self) -> Result<SweepReport> {
         self.core.sweep().await
     }
+
+    /// Sweeps every `interval` until `stop` is done, and then ends what it has begun. Each sweep is told. One
+    /// whose actions take long does not hold up the next.
+    pub async fn sweep_every(
+        &self,
+        interval: Duration,
+        stop: impl Future<Output = ()>,
+        tell: impl FnMut(Result<SweepReport>),
+    ) {
+        let interval = interval.max(Duration::from_millis(10));
+        super::background::sweep_every(Arc::downgrade(&self.core), interval, stop, tell).await;
+    }
 }
 
 impl Core {
@@ -83,24 +103,26 @@ impl Core {
         let mut report = SweepReport::default();
         let found = self.due_now().await?;
         report.due = found.len();
-        let overdue = found.iter().filter(|(due, _)| due.what == OUTBOX).map(|(due, _)| due.second).min();
-        let outbox_age_ms = overdue.map_or(0, |second| self.now_ms() - second.saturating_mul(1000));
+        let mut oldest = i64::MAX;
         let work = stream::iter(found).map(|(due, age_ms)| async move {
             let done = self.look_after(&due, age_ms).await;
             (due, done)
         });
         let mut work = std::pin::pin!(work.buffer_unordered(TOGETHER));
         while let Some((due, done)) = work.next().await {
+            if due.what == OUTBOX && !matches!(done, Ok(Done::Unconfirmed | Done::Removed)) {
+                oldest = oldest.min(due.second.saturating_mul(1000));
+            }
             match done {
                 Ok(Done::Fired) => report.fired += 1,
                 Ok(Done::Blocked) => report.blocked += 1,
                 Ok(Done::Finished) => report.finished += 1,
-                Ok(Done::Waiting) => report.waiting += 1,
+                Ok(Done::Waiting | Done::Unconfirmed) => report.waiting += 1,
                 Ok(Done::Removed) => report.removed += 1,
                 Err(error) => fail(&mut report, &due, &error),
             }
         }
-        self.metrics.swept(&report, outbox_age_ms);
+        self.metrics.swept(&report, self.now_ms().saturating_sub(oldest).max(0));
         Ok(report)
     }
 
@@ -114,7 +136,6 @@ impl Core {
         loop {
             let page = inner.list(List { token, ..List::prefix(keys::DUE) }).await?;
             let dues = page.entries.iter().filter_map(|e| Some((Due::parse(&e.key)?, now_ms - e.modified_ms)));
-            let before = found.len();
             let mut later = false;
             for (due, age_ms) in dues {
                 if due.second.saturating_mul(1000) <= now_ms {
@@ -123,10 +144,10 @@ impl Core {
                     later = true;
                 }
             }
-            tracing::trace!(target: "s3db::state_machine", due = found.len() - before, "a page of due keys");
-            token = page.next.filter(|_| !(ordered && later));
+            token = page.next.filter(|_| !(ordered && later) && found.len() < MOST_DUE);
             if token.is_none() {
-                found.sort_by_key(|(due, _)| due.second);
+                // Timers first: they take no longer than a write.
+                found.sort_by_key(|(due, _)| (due.what != TIMER, due.second));
                 return Ok(found);
             }
         }
@@ -139,7 +160,7 @@ impl Core {
         let Some(seen) = seen.filter(|_| confirmed) else {
             // The write that needs it may still be under way.
             if age_ms < LEFT_OVER_MS {
-                return Ok(Done::Waiting);
+                return Ok(Done::Unconfirmed);
             }
             self.drop_due(std::slice::from_ref(due)).await;
             return Ok(Done::Removed);

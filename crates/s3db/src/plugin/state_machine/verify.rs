@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::definition::{MIGRATE, TIMER_PREFIX};
+use super::definition::{BASELINE, MIGRATE, TIMER_PREFIX};
 use super::ids::Names;
-use super::log::{BASELINE, HistoryRow, Log};
+use super::log::{HistoryRow, Log};
 use super::machine::Machine;
 use super::warm::Seen;
 use super::{Core, StateMachinePlugin};
@@ -46,7 +46,8 @@ pub struct Drift {
 impl StateMachinePlugin {
     /// Replays the log of an entity and compares: every version has one row, each begins in the state where
     /// the one before ended and is a transition of the definition that it names, and the last leads to the
-    /// stored state. Costs a GET for the entity and one for each row.
+    /// stored state. Costs a GET for the entity and one for each row, and one for
+    /// where the log begins.
     ///
     /// # Errors
     /// `NotFound`. Drift is in the report, not an error.

@@ -64,10 +64,7 @@ impl Core {
             Some(entity) => Some(self.load_known(&Names::new(name, entity)?).await?.entity),
         };
         let machine = match (&options.version, &seen) {
-            (Some(version), _) => {
-                let hash = self.versions(name).await?.named(version)?.hash.clone();
-                self.machine(name, &hash).await?
-            }
+            (Some(version), _) => self.machine(name, &self.hash_of(name, Some(version)).await?).await?,
             (None, Some(entity)) => self.machine_of(entity).await?,
             (None, None) => self.current(name).await?,
         };

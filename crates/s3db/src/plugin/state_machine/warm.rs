@@ -14,6 +14,8 @@ use crate::resource::Snapshot;
 
 /// Entities that are kept.
 const MOST: usize = 1024;
+/// Bytes of a row that is kept.
+const MOST_BYTES: u64 = 64 * 1024;
 
 /// An entity as this process last saw it.
 #[derive(Debug, Clone)]
@@ -22,6 +24,11 @@ pub(super) struct Seen {
     pub(super) entity: Entity,
     /// The version up to which this process knows the log to be complete.
     pub(super) logged: u64,
+}
+
+/// What is worth keeping: large rows are read again.
+pub(super) fn kept(seen: Seen) -> Option<Seen> {
+    (seen.snapshot.size() <= MOST_BYTES).then_some(seen)
 }
 
 /// The place of one entity. Whoever holds it is the only one in this process that writes the entity.

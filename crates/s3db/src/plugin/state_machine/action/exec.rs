@@ -1,5 +1,6 @@
 //! `exec`: a program of the machine that the process runs on. Only where `allowExec` says so.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,11 +25,8 @@ pub(in super::super) struct Exec {
 }
 
 impl Exec {
-    pub(super) fn compile(fields: &mut Fields<'_>, allowed: bool) -> Option<Self> {
+    pub(super) fn compile(fields: &mut Fields<'_>) -> Option<Self> {
         fields.only(&["command", "timeout", "env"]);
-        if !allowed {
-            fields.problem("kind", "'exec' runs programs, which is not allowed here; set allowExec = true in s3db.toml, or allow_exec in the builder");
-        }
         let command = match fields.any("command") {
             Some(Template::List(parts)) if !parts.is_empty() => Some(parts),
             _ => {
@@ -41,9 +39,9 @@ impl Exec {
         Some(Self { command: command?, env, timeout })
     }
 
-    /// Runs the program with the facts as JSON on its standard input. An object on its standard output is
+    /// Runs the program in a folder, with the facts as JSON on its standard input. An object on its standard output is
     /// the action's result. It is killed when the action is dropped.
-    pub(in super::super) async fn run(&self, facts: &Facts) -> Result<Value, String> {
+    pub(in super::super) async fn run(&self, folder: Option<&Path>, facts: &Facts) -> Result<Value, String> {
         let variables = facts.variables();
         let mut parts = Vec::new();
         for part in &self.command {
@@ -52,6 +50,13 @@ impl Exec {
         let (program, arguments) = parts.split_first().ok_or("'command' is empty")?;
         let mut command = tokio::process::Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        if let Some(folder) = folder {
+            command.current_dir(folder);
+        }
+        // What it is to know is given to it.
+        for secret in ["S3DB_PASSPHRASE", "S3DB_PASSPHRASE_FILE", "S3DB_BACKUP_PASSPHRASE", "S3DB_URL"] {
+            command.env_remove(secret);
+        }
         command.env("S3DB_TOKEN", facts.token.clone().unwrap_or_default());
         if let Some(env) = &self.env {
             for (name, value) in object_of(env.render(&variables)?, "'env'")? {

@@ -35,15 +35,13 @@ pub(super) enum ActionKind {
     Exec(Exec),
 }
 
+/// Characters of an id that is made from a token.
+const ID_LENGTH: usize = 22;
+
 const KINDS: [&str; 7] = ["assign", "insert", "update", "delete", "send_event", "webhook", "exec"];
 
 /// Compiles an action; `None` if its problems were told.
-pub(super) fn compile_action(
-    action: &Action,
-    path: &str,
-    may_exec: bool,
-    problems: &mut Problems,
-) -> Option<ActionKind> {
+pub(super) fn compile_action(action: &Action, path: &str, problems: &mut Problems) -> Option<ActionKind> {
     let before = problems.0.len();
     let mut fields = Fields { members: &action.0, path, problems };
     let kind = match action.kind() {
@@ -51,7 +49,7 @@ pub(super) fn compile_action(
         "insert" | "update" | "delete" => RecordAction::compile(action.kind(), &mut fields).map(ActionKind::Record),
         "send_event" => SendEvent::compile(&mut fields).map(ActionKind::SendEvent),
         "webhook" => Webhook::compile(&mut fields).map(ActionKind::Webhook),
-        "exec" => Exec::compile(&mut fields, may_exec).map(ActionKind::Exec),
+        "exec" => Exec::compile(&mut fields).map(ActionKind::Exec),
         other => {
             let hint = s3db_format::error::did_you_mean(other, KINDS)
                 .unwrap_or_else(|| format!("kinds: {}", KINDS.join(", ")));
@@ -152,4 +150,10 @@ fn object_of(value: Value, what: &str) -> Result<Map<String, Value>, String> {
         Value::Object(members) => Ok(members),
         other => Err(format!("{what} must be an object, this is {other}")),
     }
+}
+
+/// An id that is the same each time that the action with the token runs.
+fn id_from(token: &str) -> String {
+    let hash = s3db_format::resource::hash_json(&Value::from(token));
+    hash.trim_start_matches("sha256:").chars().take(ID_LENGTH).collect()
 }

@@ -6,14 +6,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Fields, object_of, text_of};
+use super::{Fields, id_from, object_of, text_of};
 use crate::database::Database;
 use crate::error::ErrorKind;
 use crate::plugin::state_machine::facts::Facts;
 use crate::plugin::state_machine::template::Template;
-
-/// Characters of an id that is made from a token.
-const ID_LENGTH: usize = 22;
 
 /// A record to be written.
 #[derive(Debug)]
@@ -89,10 +86,4 @@ impl RecordAction {
 /// Whether a record has all members of another.
 fn holds(found: &Map<String, Value>, wanted: &Map<String, Value>) -> bool {
     wanted.iter().filter(|(name, _)| *name != "id").all(|(name, value)| found.get(name) == Some(value))
-}
-
-/// An id that is the same each time that the action runs.
-fn id_from(token: &str) -> String {
-    let hash = s3db_format::resource::hash_json(&json!(token));
-    hash.trim_start_matches("sha256:").chars().take(ID_LENGTH).collect()
 }

@@ -4,8 +4,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{Fields, object_of, text_of};
+use super::{Fields, id_from, object_of, text_of};
 use crate::database::Database;
+use crate::error::ErrorKind;
 use crate::plugin::state_machine::facts::Facts;
 use crate::plugin::state_machine::template::Template;
 use crate::plugin::state_machine::{SendOptions, StateMachinePlugin};
@@ -59,16 +60,27 @@ impl SendEvent {
                 found.into_iter().map(|summary| summary.entity).collect()
             }
         };
+        let all = matches!(self.to, To::AllIn(_));
+        let mut failures = Vec::new();
         for entity in entities {
             let options = SendOptions {
-                idempotency_key: facts.token.clone(),
+                idempotency_key: facts.token.as_deref().map(id_from),
                 actor: Some(format!("machine:{}/{}", facts.machine, facts.entity)),
                 ..SendOptions::default()
             };
             // The other machine may lead back here: the future needs a size.
             let sent =
                 Box::pin(machines.send_with(&machine, &entity, &event, Value::Object(payload.clone()), &options));
-            sent.await.map_err(|e| format!("{event} to {machine}/{entity}: {e}"))?;
+            match sent.await {
+                Ok(_) => {}
+                // Of many, those that have moved on meanwhile are not meant any more.
+                Err(e) if all && matches!(e.kind(), ErrorKind::InvalidEvent | ErrorKind::FinalState) => {}
+                Err(e) => failures.push(format!("{event} to {machine}/{entity}: {e}")),
+            }
+        }
+        // Every entity got its event before a failure of one is told.
+        if let Some(first) = failures.first() {
+            return Err(format!("{} of the sends failed: {first}", failures.len()));
         }
         Ok(Value::Null)
     }

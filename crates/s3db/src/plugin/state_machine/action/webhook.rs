@@ -1,7 +1,7 @@
 //! `webhook`: an HTTP request, signed as the Standard Webhooks specification says.
 //!
-//! Headers: `webhook-id` is the action's token, the same each time that the action runs, so that the
-//! receiver can leave out what it has seen; `webhook-timestamp` is the second; with `secretEnv`,
+//! Headers: `webhook-id` is made from the action's token, the same each time that the action runs, so that
+//! the receiver can leave out what it has seen; `webhook-timestamp` is the second; with `secretEnv`,
 //! `webhook-signature` is `v1,` and the base64 text of HMAC-SHA256 over `id.timestamp.body`
 //! (<https://github.com/standard-webhooks/standard-webhooks>, "Signature scheme"). Redirects are not
 //! followed: a signed request goes where its author sent it.
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 
-use super::{Fields, object_of, text_of};
+use super::{Fields, id_from, object_of, text_of};
 use crate::plugin::state_machine::facts::Facts;
 use crate::plugin::state_machine::template::Template;
 
@@ -101,7 +101,9 @@ impl Webhook {
                 headers.push((name, value));
             }
         }
-        let (id, at) = (facts.token.clone().unwrap_or_default(), (facts.now_ms / 1000).to_string());
+        // Names may hold what a header cannot.
+        let id = format!("msg_{}", id_from(facts.token.as_deref().unwrap_or_default()));
+        let at = (facts.now_ms / 1000).to_string();
         if let Some(variable) = &self.secret_env {
             let secret = std::env::var(variable).ok().filter(|s| !s.is_empty());
             let secret = secret.ok_or_else(|| format!("the environment has no {variable}, which 'secretEnv' names"))?;
@@ -159,8 +161,13 @@ async fn send(request: Request) -> Result<Value, String> {
 }
 
 #[cfg(not(feature = "webhook"))]
-async fn send(_: Request) -> Result<Value, String> {
-    Err("this program was built without the feature 'webhook'".into())
+async fn send(request: Request) -> Result<Value, String> {
+    let Request { method, url, headers, body } = request;
+    let size = headers.len() + body.len();
+    Err(format!(
+        "{method} {} of {size} bytes: this program was built without the feature 'webhook'",
+        crate::url::mask(&url)
+    ))
 }
 
 /// An error with its causes.

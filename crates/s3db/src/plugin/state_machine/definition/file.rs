@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::read::{self, Problem, Problems, invalid};
 use super::{ActionRef, GuardRef, MachineDefinition};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plugin::state_machine::machine::problems_of;
 
 /// What a file of machines defines.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +54,7 @@ impl MachineFile {
         read::known_keys(
             members,
             &["machines", "stateMachines", "guards", "actions", "$schema"],
-            "the file",
+            "file",
             &mut problems,
         );
         let part = |key: &str| members.get(key);
@@ -80,6 +81,7 @@ impl MachineFile {
             problems.add("machines", "is missing or empty: the machines by their names");
         }
         if !problems.0.is_empty() {
+            problems.0.extend(machines.iter().flat_map(problems_of));
             return Err(invalid("the file of machines", &problems.0));
         }
         Ok(Self { warnings: unused(&guards, &actions, &named), machines })

@@ -30,6 +30,15 @@ pub(super) const ANY: &str = "*";
 pub(super) const TIMER_PREFIX: &str = "after:";
 /// The event of a migration in the log.
 pub(super) const MIGRATE: &str = "migrate";
+/// The event of the row that says where the history of an adopted entity begins.
+pub(super) const BASELINE: &str = "baseline";
+/// Why a reserved event is refused.
+pub(super) const RESERVED: &str = "events cannot be 'migrate' or 'baseline' or begin with 'after:': the log says so of migrations, adopted entities and timers";
+
+/// Whether the log uses an event for itself.
+pub(super) fn is_reserved(event: &str) -> bool {
+    event == MIGRATE || event == BASELINE || event.starts_with(TIMER_PREFIX)
+}
 
 /// A state machine.
 ///

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Action, ActionRef, Guard, GuardRef, Lookup, MachineDefinition, State, Target};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plugin::state_machine::machine::problems_of;
 
 /// Something wrong with a definition, or only strange.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -51,7 +52,11 @@ impl MachineDefinition {
     pub fn from_json(name: &str, value: &Value) -> Result<Self> {
         let mut problems = Problems::default();
         let machine = Self::read(name, value, &mut problems);
-        if problems.0.is_empty() { Ok(machine) } else { Err(invalid(&format!("machine '{name}'"), &problems.0)) }
+        if problems.0.is_empty() {
+            return Ok(machine);
+        }
+        problems.0.extend(problems_of(&machine));
+        Err(invalid(&format!("machine '{name}'"), &problems.0))
     }
 
     pub(super) fn read(name: &str, value: &Value, problems: &mut Problems) -> Self {
@@ -227,6 +232,17 @@ fn read_action(value: &Value, path: &str, problems: &mut Problems) -> Option<Act
 fn read_authorize(value: &Value, path: &str, problems: &mut Problems) -> Vec<(String, GuardRef)> {
     let one =
         |value: &Value, path: &str, problems: &mut Problems| read_guard_refs(value, path, problems).into_iter().next();
+    let mut single = |rule: &Value, path: &str| {
+        if rule.is_array() {
+            problems.add(path, "must be one rule; join several with &&");
+        }
+    };
+    match value {
+        Value::Object(rules) if !rules.contains_key("cel") => {
+            rules.iter().for_each(|(event, rule)| single(rule, &format!("{path}.{event}")));
+        }
+        rule => single(rule, path),
+    }
     match value {
         Value::Object(rules) if !rules.contains_key("cel") => rules
             .iter()

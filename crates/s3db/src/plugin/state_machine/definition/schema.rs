@@ -21,6 +21,14 @@ pub fn schema() -> Value {
 }
 
 fn definitions() -> Value {
+    let mut all = machine();
+    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), guards_and_actions()) {
+        all.extend(more);
+    }
+    all
+}
+
+fn machine() -> Value {
     let one_or_more = |item: &str| json!({ "anyOf": [{ "$ref": item }, { "type": "array", "minItems": 1, "items": { "$ref": item } }] });
     let name = json!({ "type": "string", "minLength": 1, "maxLength": 128 });
     json!({
@@ -78,6 +86,11 @@ fn definitions() -> Value {
                 }
             ]
         },
+    })
+}
+
+fn guards_and_actions() -> Value {
+    json!({
         "guards": { "description": "Guards by name.", "type": "object", "additionalProperties": { "$ref": "#/$defs/guard" } },
         "guardRef": { "anyOf": [{ "type": "string" }, { "$ref": "#/$defs/guard" }] },
         "guard": {

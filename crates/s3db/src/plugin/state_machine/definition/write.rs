@@ -78,7 +78,7 @@ impl GuardRef {
 }
 
 impl Guard {
-    fn to_json(&self) -> Value {
+    pub(in super::super) fn to_json(&self) -> Value {
         let mut members = Map::from_iter([("cel".to_owned(), json!(self.cel))]);
         let with = self.with.iter().map(|(v, l)| (v.clone(), json!({ "resource": l.resource, "id": l.id }))).collect();
         put_object(&mut members, "with", with);
