@@ -389,3 +389,101 @@ fn definitions_are_changed() {
         .run(&["resource", "update", "userz", "--remove-attribute", "country"]);
     insta::assert_snapshot!(s.finish());
 }
+
+const ORDER: &str = include_str!("../../../examples/order.json");
+
+/// A folder with the order machine, its two resources, and an entity.
+fn with_order() -> Session {
+    let mut session = Session::new();
+    session.write("order.json", ORDER);
+    session
+        .run(&["init", "--quiet"])
+        .run(&["resource", "create", "mails", "--attributes", r#"{"to": "string", "text": "string"}"#, "--quiet"])
+        .run(&["resource", "create", "inventory", "--attributes", r#"{"quantity": "number|min:0"}"#, "--quiet"])
+        .run(&["insert", "inventory", r#"{"id": "prod1", "quantity": 1}"#])
+        .run(&["machine", "define", "order.json"])
+        .run(&[
+            "machine",
+            "init",
+            "order",
+            "o1",
+            r#"{"customer": "ana@example.org", "productId": "prod1", "quantity": 2}"#,
+        ]);
+    assert_eq!(session.transcript.matches("[exit").count(), 0, "{}", session.transcript);
+    session.transcript.clear();
+    session
+}
+
+/// Hides what differs from run to run in the outputs of machines.
+fn machine_snapshot(session: &Session) -> String {
+    let mut text = session.finish();
+    for (pattern, plain) in [
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "[time]"),
+        (r"01[0-9A-HJKMNP-TV-Z]{24}", "[transition]"),
+        (r#""id":"[0-9a-f]{22}""#, r#""id":"[made from the token]""#),
+        (r#""ageMs":\d+"#, r#""ageMs":[age]"#),
+        (r"\b\d+s\b", "[age]"),
+    ] {
+        text = regex::Regex::new(pattern).unwrap().replace_all(&text, plain).into_owned();
+    }
+    text
+}
+
+#[test]
+fn an_order_goes_its_way() {
+    let mut s = with_order();
+    s.run(&["machine", "define", "order.json", "--output", "table"])
+        .run(&["machine", "list", "--output", "table"])
+        .run(&["machine", "events", "order", "o1", "--json"])
+        .run(&["machine", "send", "order", "o1", "CONFIRM", "--actor", "ana", "--idempotency-key", "k1"])
+        .run(&["machine", "send", "order", "o1", "CONFIRM", "--actor", "ana", "--idempotency-key", "k1"])
+        .run(&["list", "mails"])
+        .run(&["machine", "send", "order", "o1", "SHIP"])
+        .run(&["machine", "send", "order", "o1", "PREPARE", "--json"])
+        .run(&["machine", "send", "order", "o1", "SHIP", "--json"])
+        .run(&["update", "inventory", "prod1", r#"{"quantity": 5}"#])
+        .run(&["machine", "events", "order", "o1", "--passing", "--output", "table"])
+        .run(&["machine", "send", "order", "o1", "SHIP", r#"{"parcel": "X1"}"#])
+        .run(&["machine", "state", "order", "o1"])
+        .run(&["machine", "history", "order", "o1", "--output", "table"])
+        .run(&["machine", "history", "order", "o1", "--limit", "1", "--json"])
+        .run(&["machine", "entities", "order", "--state", "shipped"])
+        .run(&["machine", "counts", "order", "--json"])
+        .run(&["machine", "stuck", "order", "--older-than", "1d", "--json"])
+        .run(&["machine", "verify", "order", "o1", "--output", "table"])
+        .run(&["machine", "verify", "order", "--json"])
+        .run(&["machine", "visualize", "order", "--entity", "o1", "--format", "mermaid"])
+        .run(&["machine", "visualize", "order"])
+        .run(&["machine", "sweep"])
+        .run(&["machine", "prune", "order", "--done", "--older-than", "1d", "--dry-run"])
+        .run(&["machine", "delete", "order", "o1"])
+        .run(&["machine", "state", "order", "o1"]);
+    insta::assert_snapshot!(machine_snapshot(&s));
+}
+
+#[test]
+fn machines_refuse_with_the_thing_and_the_way_out() {
+    let mut s = with_order();
+    s.write("bad.json", r#"{"machines": {"m": {"initialState": "a", "states": {"a": {"onn": {}, "on": {"E": "nowhere"}, "entry": "typo"}}}, "n": {"states": {}}}}"#);
+    s.run(&["machine", "validate", "bad.json", "--output", "table"])
+        .run(&["machine", "define", "bad.json", "--json"])
+        .run(&["machine", "define"])
+        .run(&["machine", "define", "none.json"])
+        .run(&["machine", "send", "ordr", "o1", "CONFIRM"])
+        .run(&["machine", "send", "order", "o2", "CONFIRM"])
+        .run(&["machine", "send", "order", "o1", "CONFRIM", "--json"])
+        .run(&["machine", "send", "order", "o1", "CONFIRM", "[1]"])
+        .run(&["machine", "send", "order", "o1", "CONFIRM", "--expected-version", "7", "--json"])
+        .run(&["machine", "send", "order", "o1", "after:5m"])
+        .run(&["machine", "init", "order", "o1"])
+        .run(&["machine", "entities", "order", "--state", "shiped"])
+        .run(&["machine", "stuck", "order", "--older-than", "soon"])
+        .run(&["machine", "migrate", "order", "--to", "7"])
+        .run(&["machine", "migrate", "order", "--to", "1", "--map", r#"{"pendin": "confirmed"}"#])
+        .run(&["machine", "show", "order", "--version", "3"])
+        .run(&["machine", "simulate", "order", "CONFIRM", "SHIP", "--output", "table"])
+        .run(&["machine", "sweep", "--watch", "--every", "0"])
+        .run(&["machine", "send", "order", "o1", "CANCEL"])
+        .run(&["machine", "send", "order", "o1", "CANCEL", "--json"]);
+    insta::assert_snapshot!(machine_snapshot(&s));
+}

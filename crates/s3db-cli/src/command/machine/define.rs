@@ -15,12 +15,16 @@ use crate::table;
 /// Characters of a hash that a table shows.
 const SHORT: usize = 12;
 
-/// The machines of a file, or of the files that the configuration names.
+/// The machines of a file, or of the files that the configuration names; checked, all of them.
 fn files(context: &mut Context, file: Option<PathBuf>) -> Result<Vec<MachineFile>, Failure> {
+    let plugin = StateMachinePlugin::builder().configure(context.config()?).build()?;
     if let Some(path) = file {
-        return Ok(vec![MachineFile::load(&path)?]);
+        return Ok(vec![plugin.load_file(&path)?]);
     }
-    let files = MachineFile::configured(context.config()?)?;
+    let mut files = MachineFile::configured(context.config()?)?;
+    for file in &mut files {
+        file.warnings = plugin.validate_file(file)?;
+    }
     if files.is_empty() {
         return Err(Failure::usage(
             "no file of machines was named",
@@ -40,21 +44,15 @@ fn short(hash: &str) -> String {
 
 pub(super) async fn define(context: &mut Context, file: Option<PathBuf>) -> Result<u8, Failure> {
     let printer = context.printer()?;
-    let files = files(context, file)?;
     // Nothing is stored unless everything can be.
-    let checked = StateMachinePlugin::builder().configure(context.config()?).build()?;
-    for file in &files {
-        checked.validate_file(file)?;
-    }
+    let files = files(context, file)?;
     let db = context.connect(Missing::Create).await?;
     let machines = db.plugin::<StateMachinePlugin>()?;
     let mut defined = Vec::new();
     for file in files {
         warn(printer, &file.warnings);
         for machine in file.machines {
-            let done = machines.define(machine).await?;
-            warn(printer, &done.warnings);
-            defined.push(done);
+            defined.push(machines.define(machine).await?);
         }
     }
     if printer.format != Format::Table {
@@ -70,11 +68,9 @@ pub(super) async fn define(context: &mut Context, file: Option<PathBuf>) -> Resu
 
 pub(super) fn validate(context: &mut Context, file: Option<PathBuf>) -> Result<u8, Failure> {
     let printer = context.printer()?;
-    let files = files(context, file)?;
-    let plugin = StateMachinePlugin::builder().configure(context.config()?).build()?;
     let (mut names, mut warnings) = (Vec::new(), Vec::new());
-    for file in files {
-        warnings.extend(plugin.validate_file(&file)?);
+    for file in files(context, file)? {
+        warnings.extend(file.warnings);
         names.extend(file.machines.into_iter().map(|machine| machine.name));
     }
     if printer.format == Format::Table {

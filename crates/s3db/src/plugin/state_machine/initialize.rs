@@ -23,7 +23,7 @@ impl StateMachinePlugin {
     /// no object or too large; `Unsupported` if this process has not registered the machine's functions.
     pub async fn initialize_entity(&self, machine: &str, entity: &str, context: Value) -> Result<EntityView> {
         let names = Names::new(machine, entity)?;
-        self.core.initialize(&names, context).await
+        Box::pin(self.core.initialize(&names, context)).await
     }
 }
 
@@ -34,7 +34,7 @@ impl Core {
         self.check_runnable(&machine)?;
         let now_ms = self.now_ms();
         let decision = engine::begin(&machine, &names.entity, context, now_ms)?;
-        let (entity, group) = self.create(names, &Arc::clone(&machine), decision, now_ms).await?;
+        let (entity, group) = Box::pin(self.create(names, &Arc::clone(&machine), decision, now_ms)).await?;
         self.tell(&format!("{} begins in '{}'", names.what(), entity.state));
         self.events.emit(|| StateMachineEvent::EntityInitialized {
             machine_id: names.machine.clone(),
@@ -46,7 +46,7 @@ impl Core {
             self.tell_done(names, &entity.state);
         }
         let Some(group) = group else { return Ok(EntityView::of(&entity)) };
-        if let Err(error) = self.run_actions(names, &machine, group).await {
+        if let Err(error) = Box::pin(self.run_actions(names, &machine, group)).await {
             // The entity stands; the sweep finishes what this process could not.
             tracing::warn!(target: "s3db::state_machine", %error, "entry actions of {} are left to the sweep", names.what());
         }

@@ -77,7 +77,7 @@ mod verify;
 mod visualize;
 mod warm;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -239,13 +239,27 @@ impl StateMachinePlugin {
         Ok(self.core.compile(definition)?.1)
     }
 
+    /// Reads a file of machines and checks all of them, as [`StateMachinePlugin::validate`] does. What is strange
+    /// about them is in the file's warnings.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` with every problem of every machine at once.
+    pub fn load_file(&self, path: &Path) -> Result<MachineFile> {
+        let (mut file, problems) = MachineFile::open(path)?;
+        file.warnings = self.check_file(&file, problems).map_err(|e| e.context(&path.display().to_string()))?;
+        Ok(file)
+    }
+
     /// Checks all machines of a file as [`StateMachinePlugin::validate`] does.
     ///
     /// # Errors
     /// `Invalid` with every problem of every machine.
     pub fn validate_file(&self, file: &MachineFile) -> Result<Vec<Problem>> {
+        self.check_file(file, Vec::new())
+    }
+
+    fn check_file(&self, file: &MachineFile, mut problems: Vec<Problem>) -> Result<Vec<Problem>> {
         let mut warnings = file.warnings.clone();
-        let mut problems = Vec::new();
         for machine in &file.machines {
             match machine::Machine::compile(machine.clone(), &self.core.functions) {
                 Err(found) => problems.extend(found),

@@ -123,7 +123,8 @@ impl StateMachinePlugin {
         check_options(event, options)?;
         let payload = context_of(payload, "payload")?;
         let order = Order { trigger: Trigger::Event(event), payload: &payload, options, timer_of: None };
-        let sent = self.core.transition(&names, &order).await;
+        // Boxed, as the larger parts below: what a caller awaits stays small.
+        let sent = Box::pin(self.core.transition(&names, &order)).await;
         self.core.metrics.sent(machine, event, &sent);
         sent.map_err(|error| if options.idempotency_key.is_some() { error.retryable_by_key() } else { error })
     }
@@ -159,7 +160,7 @@ impl Core {
                 Ok(Attempt::Committed(committed)) => {
                     *place = kept(committed.seen.clone());
                     drop(place);
-                    return self.finish(names, *committed, order).await;
+                    return Box::pin(self.finish(names, *committed, order)).await;
                 }
                 Ok(Attempt::Duplicate(sent)) => {
                     *place = Some(seen);
@@ -236,7 +237,7 @@ impl Core {
             options: order.options,
             now_ms: self.now_ms(),
         };
-        Ok(match self.commit(seen, step).await? {
+        Ok(match Box::pin(self.commit(seen, step)).await? {
             Some(committed) => Attempt::Committed(Box::new(committed)),
             None => Attempt::Lost,
         })

@@ -169,7 +169,9 @@ impl Core {
             return Ok(Done::Waiting);
         }
         match due.what.as_str() {
-            OUTBOX => self.take_over(&names).await.map(|ran| if ran { Done::Finished } else { Done::Waiting }),
+            OUTBOX => {
+                Box::pin(self.take_over(&names)).await.map(|ran| if ran { Done::Finished } else { Done::Waiting })
+            }
             TIMER => self.fire(&names, &seen.entity).await,
             _ => Ok(Done::Waiting),
         }
@@ -186,7 +188,7 @@ impl Core {
             options: &options,
             timer_of: Some((version, deadline.at_ms)),
         };
-        let sent = self.transition(names, &order).await;
+        let sent = Box::pin(self.transition(names, &order)).await;
         self.metrics.sent(&names.machine, "after", &sent);
         match sent {
             Ok(_) => Ok(Done::Fired),

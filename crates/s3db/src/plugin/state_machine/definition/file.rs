@@ -26,6 +26,12 @@ impl MachineFile {
     /// # Errors
     /// `NotFound`, or `Invalid` with every problem of every machine.
     pub fn load(path: &Path) -> Result<Self> {
+        let (file, problems) = Self::open(path)?;
+        file.unless(problems).map_err(|e| e.context(&path.display().to_string()))
+    }
+
+    /// Reads a file with every problem that can be told without the functions of a process.
+    pub(in super::super) fn open(path: &Path) -> Result<(Self, Vec<Problem>)> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
@@ -40,7 +46,15 @@ impl MachineFile {
             Error::new(ErrorKind::Invalid, format!("{shown} is not {language}: {}", e.trim_end()))
                 .guide("a file of machines is {\"machines\": {NAME: {…}}, \"guards\": {…}, \"actions\": {…}}")
         })?;
-        Self::from_json(&value).map_err(|e| e.context(&shown.to_string()))
+        Ok(Self::read(&value))
+    }
+
+    fn unless(self, mut problems: Vec<Problem>) -> Result<Self> {
+        if problems.is_empty() {
+            return Ok(self);
+        }
+        problems.extend(self.machines.iter().flat_map(problems_of));
+        Err(invalid("the file of machines", &problems))
     }
 
     /// Reads what a file holds. `stateMachines` is taken for `machines`, as the options of s3db.js say it.
@@ -48,6 +62,11 @@ impl MachineFile {
     /// # Errors
     /// `Invalid` with every problem of every machine.
     pub fn from_json(value: &Value) -> Result<Self> {
+        let (file, problems) = Self::read(value);
+        file.unless(problems)
+    }
+
+    fn read(value: &Value) -> (Self, Vec<Problem>) {
         let mut problems = Problems::default();
         let none = Map::new();
         let members = read::object(value, "the file", &mut problems).unwrap_or(&none);
@@ -80,11 +99,7 @@ impl MachineFile {
         if machines.is_empty() && problems.0.is_empty() {
             problems.add("machines", "is missing or empty: the machines by their names");
         }
-        if !problems.0.is_empty() {
-            problems.0.extend(machines.iter().flat_map(problems_of));
-            return Err(invalid("the file of machines", &problems.0));
-        }
-        Ok(Self { warnings: unused(&guards, &actions, &named), machines })
+        (Self { warnings: unused(&guards, &actions, &named), machines }, problems.0)
     }
 }
 

@@ -1,5 +1,7 @@
 //! `s3db demo`: the database at work, step by step, with the command that does the same.
 
+mod order;
+
 use std::path::{Path, PathBuf};
 
 use s3db::{Database, OnError, Query, Record, Resource, ResourceDefinition, UpdateOptions};
@@ -37,12 +39,14 @@ pub(super) async fn run(context: &mut Context, dir: Option<PathBuf>) -> Result<u
 
 async fn show(printer: Printer, dir: &Path) -> Result<(), Failure> {
     let stage = Stage { printer };
-    let db = Database::builder(format!("file:{}", dir.display())).passphrase(PASSPHRASE).connect().await?;
+    let builder = Database::builder(format!("file:{}", dir.display())).passphrase(PASSPHRASE);
+    let db = builder.plugin(order::plugin()?).start_plugins(false).connect().await?;
     let users = create(&stage, &db).await?;
     records(&stage, &users).await?;
     partition(&stage, &users).await?;
     race(&stage, &users).await?;
-    refusal(&stage, &users).await
+    refusal(&stage, &users).await?;
+    order::show(&stage, &db).await
 }
 
 struct Stage {
@@ -53,6 +57,10 @@ impl Stage {
     fn step(&self, title: &str, command: &str) -> Result<(), Failure> {
         let (bold, plain) = if self.printer.color { ("\u{1b}[1m", "\u{1b}[0m") } else { ("", "") };
         self.printer.line(&format!("\n{bold}{title}{plain}\n  $ {command}"))
+    }
+
+    fn line(&self, text: &str) -> Result<(), Failure> {
+        self.printer.line(text)
     }
 
     fn rows(&self, records: &[Record]) -> Result<(), Failure> {
