@@ -16,19 +16,15 @@
     reason = "this file is a test"
 )]
 
-use std::collections::{BTreeMap, HashSet};
-use std::future::Future;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::ops::Range;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+mod gate;
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use gate::{Gated, ready};
 use s3db::store::clock::ManualClock;
 use s3db::store::memory::Memory;
-use s3db::store::{
-    Capabilities, Copy, List, Object, ObjectMeta, Page, Precondition, Put, Quirks, Result as StoreResult, Store,
-};
+use s3db::store::{Quirks, Store};
 use s3db::{Database, ErrorKind, ResourceDefinition, SeededEntropy, UpdateOptions};
 use s3db_format::catalog::Catalog;
 use s3db_format::record::{StoredObject, decode};
@@ -59,124 +55,11 @@ enum Answer {
     Refused(ErrorKind),
 }
 
-/// Requests that wait for the explorer, and what each operation has been answered.
-#[derive(Debug, Default)]
-struct Gate {
-    waiting: BTreeMap<(usize, usize), bool>,
-    sent: BTreeMap<usize, usize>,
-    seen: BTreeMap<usize, u64>,
-    wakers: BTreeMap<(usize, usize), Waker>,
-}
-
-/// A store that lets no request pass before its turn.
-#[derive(Debug)]
-struct Gated {
-    inner: Arc<Memory>,
-    gate: Arc<Mutex<Gate>>,
-    op: usize,
-}
-
-struct Turn {
-    gate: Arc<Mutex<Gate>>,
-    ticket: (usize, usize),
-}
-
-impl Future for Turn {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut gate = self.gate.lock().unwrap();
-        gate.wakers.insert(self.ticket, context.waker().clone());
-        if gate.waiting.get(&self.ticket) == Some(&true) {
-            gate.waiting.remove(&self.ticket);
-            return Poll::Ready(());
-        }
-        Poll::Pending
-    }
-}
-
-impl Gated {
-    async fn turn(&self) {
-        let ticket = {
-            let mut gate = self.gate.lock().unwrap();
-            let number = gate.sent.entry(self.op).or_default();
-            *number += 1;
-            let ticket = (self.op, *number);
-            gate.waiting.insert(ticket, false);
-            ticket
-        };
-        Turn { gate: Arc::clone(&self.gate), ticket }.await;
-    }
-
-    fn answered<T: std::fmt::Debug>(&self, result: StoreResult<T>) -> StoreResult<T> {
-        let mut gate = self.gate.lock().unwrap();
-        let seen = gate.seen.entry(self.op).or_default();
-        let mut hasher = DefaultHasher::new();
-        (*seen, format!("{result:?}")).hash(&mut hasher);
-        *seen = hasher.finish();
-        drop(gate);
-        result
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Gated {
-    async fn get(&self, key: &str, range: Option<Range<u64>>) -> StoreResult<Object> {
-        self.turn().await;
-        self.answered(self.inner.get(key, range).await)
-    }
-    async fn head(&self, key: &str) -> StoreResult<ObjectMeta> {
-        self.turn().await;
-        self.answered(self.inner.head(key).await)
-    }
-    async fn put(&self, key: &str, put: Put, precondition: Precondition) -> StoreResult<String> {
-        self.turn().await;
-        self.answered(self.inner.put(key, put, precondition).await)
-    }
-    async fn delete(&self, key: &str, precondition: Precondition) -> StoreResult<()> {
-        self.turn().await;
-        self.answered(self.inner.delete(key, precondition).await)
-    }
-    async fn delete_many(&self, keys: &[String]) -> StoreResult<()> {
-        self.turn().await;
-        self.answered(self.inner.delete_many(keys).await)
-    }
-    async fn list(&self, list: List) -> StoreResult<Page> {
-        self.turn().await;
-        self.answered(self.inner.list(list).await)
-    }
-    async fn copy(&self, from: &str, to: &str, copy: Copy) -> StoreResult<String> {
-        self.turn().await;
-        self.answered(self.inner.copy(from, to, copy).await)
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-    fn now_ms(&self) -> i64 {
-        self.inner.now_ms()
-    }
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-}
-
-/// Runs a future that never waits for anything but the gate.
-fn ready<T>(future: impl Future<Output = T>) -> T {
-    let mut future = Box::pin(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("the set-up waits"),
-    }
-}
-
-type Running = Pin<Box<dyn Future<Output = Answer>>>;
+type Running = gate::Running<Answer>;
 
 /// One run from the start, along a list of choices.
 struct Run {
-    memory: Arc<Memory>,
-    gate: Arc<Mutex<Gate>>,
-    ops: Vec<Option<Running>>,
-    answers: Vec<Option<Answer>>,
+    steps: gate::Run<Answer>,
     shared: bool,
 }
 
@@ -201,59 +84,15 @@ impl Run {
                 resource.insert(json!({"id": "x", "s": "a"})).await.unwrap();
             }
         });
-        let gate = Arc::new(Mutex::new(Gate::default()));
-        let running = ops.iter().enumerate().map(|(at, op)| {
-            let gated = Gated { inner: Arc::clone(&memory), gate: Arc::clone(&gate), op: at };
-            start(*op, at, Arc::new(gated), world.shared)
-        });
-        let ops: Vec<Option<Running>> = running.map(Some).collect();
-        let mut run = Self { answers: vec![None; ops.len()], memory, gate, ops, shared: world.shared };
-        for at in 0..run.ops.len() {
-            run.poll(at);
-            // The first request of each is the read of the catalog on connecting: let it pass.
-            run.grant((at, 1));
-        }
-        run
-    }
-
-    fn poll(&mut self, at: usize) {
-        if let Some(op) = &mut self.ops[at]
-            && let Poll::Ready(answer) = op.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        {
-            self.ops[at] = None;
-            self.answers[at] = Some(answer);
-        }
-    }
-
-    fn grant(&mut self, ticket: (usize, usize)) {
-        let waker = {
-            let mut gate = self.gate.lock().unwrap();
-            *gate.waiting.get_mut(&ticket).unwrap() = true;
-            gate.wakers.remove(&ticket)
-        };
-        waker.unwrap().wake();
-        self.poll(ticket.0);
-    }
-
-    fn choices(&self) -> Vec<(usize, usize)> {
-        self.gate.lock().unwrap().waiting.keys().copied().collect()
-    }
-
-    /// What is stored and what each operation has seen and still waits for.
-    fn state(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for (key, object) in self.memory.snapshot() {
-            (key, &object.body[..], format!("{:?}", object.meta.headers)).hash(&mut hasher);
-        }
-        let gate = self.gate.lock().unwrap();
-        (&gate.seen, &gate.waiting, &self.answers).hash(&mut hasher);
-        hasher.finish()
+        // The first request of each is the read of the catalog on connecting: let it pass.
+        let steps = gate::Run::new(memory, ops.len(), 1, |at, store| start(ops[at], at, store, world.shared));
+        Self { steps, shared: world.shared }
     }
 
     /// The record's values, if it exists, after asserting that its current index key exists, or, at the
     /// end of a path, that exactly its references exist.
     fn check(&self, path: &[(usize, usize)], ended: bool) -> Option<(Value, Value)> {
-        let objects = self.memory.snapshot();
+        let objects = self.steps.memory.snapshot();
         let references: Vec<&String> = objects.keys().filter(|k| k.starts_with("resource=r/partition=")).collect();
         let Some(record) = objects.get("resource=r/data/id=x") else {
             assert!(!ended || references.is_empty(), "{references:?} refer to nothing after {path:?}");
@@ -373,18 +212,22 @@ fn explore(ops: &[Op], present: bool, world: World) -> Explored {
     while let Some(path) = paths.pop() {
         let mut run = Run::new(ops, present, world);
         for ticket in &path {
-            run.grant(*ticket);
+            run.steps.grant(*ticket);
         }
-        if !seen.insert(run.state()) {
+        if !seen.insert(run.steps.state()) {
             continue;
         }
         found.states += 1;
-        let choices = run.choices();
-        let undecided = run.answers.contains(&Some(Answer::Refused(ErrorKind::Unavailable)));
+        let choices = run.steps.choices();
+        let undecided = run.steps.answers.contains(&Some(Answer::Refused(ErrorKind::Unavailable)));
         let stored = run.check(&path, choices.is_empty() && !undecided);
         if choices.is_empty() {
-            let answers: Vec<Answer> =
-                run.answers.iter().map(|a| a.expect("an operation waits for nothing and has no answer")).collect();
+            let answers: Vec<Answer> = run
+                .steps
+                .answers
+                .iter()
+                .map(|a| a.expect("an operation waits for nothing and has no answer"))
+                .collect();
             found.ends += 1;
             // An outcome that cannot be found out is said to be so; it may or may not have happened.
             if undecided {

@@ -59,7 +59,7 @@ pub(crate) enum MachineCommand {
         event: String,
         /// Its payload as JSON, @FILE, or - for standard input; its members replace those of the context
         payload: Option<String>,
-        /// A repeated send with this key gets the first answer again
+        /// A repeated send with this key gets the first answer again, with what has become of its actions
         #[arg(long, value_name = "K")]
         idempotency_key: Option<String>,
         /// Who sends
@@ -147,7 +147,7 @@ pub(crate) enum MachineCommand {
     },
     /// Fire due timers and finish what a crash left, once or for ever
     #[command(
-        after_help = "Examples:\n  s3db machine sweep\n  s3db machine sweep --watch              (until Ctrl-C or SIGTERM)\n\nSeveral may run at once. --watch prints a line for each sweep that did something; it ends what it has begun,\nwith exit code 0 after SIGTERM and 130 after Ctrl-C. Exit code 1 if an entity could not be looked after; it stays due."
+        after_help = "Examples:\n  s3db machine sweep\n  s3db machine sweep --watch              (until Ctrl-C or SIGTERM)\n\nSeveral may run at once. --watch prints a line for each sweep that did something; it ends what it has begun,\nwith exit code 0 after SIGTERM and 130 after Ctrl-C. Exit code 1 without --watch if an entity could not be looked after; it stays due."
     )]
     Sweep {
         /// Go on until Ctrl-C or SIGTERM

@@ -101,7 +101,7 @@ pub(super) async fn show(context: &mut Context, machine: &str, version: Option<&
     let (_db, machines) = connect(context).await?;
     let stored = machines.get_machine_definition(machine, version).await?;
     if !stored.missing.is_empty() {
-        printer.note(&format!("registered by a program only: {}", stored.missing.join(", ")));
+        printer.note(&format!("this process cannot send there, it lacks: {}", stored.missing.join(", ")));
     }
     let shown = json!({
         "machine": machine,

@@ -116,7 +116,7 @@ impl StateMachinePlugin {
     /// entities of all machines.
     ///
     /// It is from the keys of the index, which may still name an entity whose beginning or move a crash cut
-    /// off, until `doctor` removes the key; `exact` reads every entity instead, a GET each.
+    /// off, until `doctor --repair` removes the key; `exact` reads every entity instead, a GET each.
     ///
     /// # Errors
     /// `NotFound` for the machine.
@@ -148,6 +148,9 @@ impl StateMachinePlugin {
             return Ok(None);
         }
         let name = states.name();
+        if self.core.db()?.inner.is_shared() {
+            return Ok(Some(format!("the database is shared with s3db.js, so all rows of '{name}' are read")));
+        }
         Ok(Some(match states.catalog_entry().await?.partition(BY_STATE) {
             Some(_) => format!(
                 "the index of '{name}' is not complete, so all its rows are read; `s3db resource reindex {name}` builds it"

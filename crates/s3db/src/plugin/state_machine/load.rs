@@ -107,11 +107,18 @@ impl Core {
         if machine.missing.is_empty() {
             return Ok(());
         }
+        let (leave, functions): (Vec<&String>, Vec<&String>) =
+            machine.missing.iter().partition(|missing| missing.starts_with("leave "));
+        let hint = match functions.is_empty() {
+            true => "set allowExec = true in s3db.toml, or send from a process that may; nothing was changed",
+            false => "send from the program that registers it, or define it in the machine's file; nothing was changed",
+        };
+        let missing: Vec<&str> = functions.into_iter().chain(leave).map(String::as_str).collect();
         Err(Error::new(
             ErrorKind::Unsupported,
-            format!("this process has not registered {} of machine '{}'", machine.missing.join(", "), machine.name()),
+            format!("this process lacks what machine '{}' needs: {}", machine.name(), missing.join(", ")),
         )
-        .guide("send from the program that registers it, or define it in the machine's file; nothing was changed"))
+        .guide(hint))
     }
 
     /// Changes an entity by compare-and-swap until nobody was faster. `change` says what to write, or `None`

@@ -208,12 +208,16 @@ impl<'a> Compiler<'a> {
         if machine.states.is_empty() {
             self.problems.add(&format!("{name}.states"), "needs at least one state");
         }
+        if machine.initial_state.is_empty() {
+            self.problems.add(&format!("{name}.initialState"), "is missing: the state of a new entity");
+        }
         if machine.states.len() > MOST_STATES {
             let found = machine.states.len();
             self.problems
                 .add(&format!("{name}.states"), format!("has {found} states, at most {MOST_STATES} are allowed"));
         }
-        if !machine.states.is_empty() {
+        // One that is missing was told when it was read.
+        if !machine.states.is_empty() && !machine.initial_state.is_empty() {
             self.target(&machine.initial_state, &format!("{name}.initialState"));
         }
         let mut seen = BTreeSet::new();
@@ -235,7 +239,7 @@ impl<'a> Compiler<'a> {
     fn target(&mut self, state: &str, path: &str) -> Option<usize> {
         let found = self.by_name.get(state).copied();
         if found.is_none() {
-            let names = self.by_name.keys().map(String::as_str);
+            let names = self.definition.states.iter().map(|s| s.name.as_str());
             let hint = did_you_mean(state, names).map(|h| format!("; {h}")).unwrap_or_default();
             self.problems.add(path, format!("there is no state '{state}'{hint}"));
         }

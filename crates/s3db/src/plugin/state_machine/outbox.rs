@@ -34,7 +34,7 @@ const DIED: &str = "each process that ran it ended before it did";
 /// What became of the attempt to take a finished group out of the row.
 enum Taken {
     /// It is out.
-    Out(Finished),
+    Out(Box<Finished>),
     /// Another transition is the entity's last: these results have to be in the log before the group goes.
     LogFirst(Vec<ActionResult>),
 }
@@ -230,7 +230,7 @@ impl Core {
             let taken = self.mutate_unless(names, |entity| self.take_out(names, machine, entity, group, logged));
             match taken.await? {
                 None => return Ok(None),
-                Some((Taken::Out(finished), entity)) => return Ok(Some((finished, entity))),
+                Some((Taken::Out(finished), entity)) => return Ok(Some((*finished, entity))),
                 Some((Taken::LogFirst(results), _)) => {
                     self.log_older(names, group, &results).await?;
                     logged = true;
@@ -269,7 +269,7 @@ impl Core {
             next.until_ms = self.now_ms() + self.budget_ms(machine, &next.actions);
             next.clone()
         });
-        Some(Change::Write(Taken::Out(Finished { transition, next })))
+        Some(Change::Write(Taken::Out(Box::new(Finished { transition, next }))))
     }
 
     /// Merges what actions returned into the context; a result that would make it too large is told as an

@@ -129,7 +129,7 @@ impl StateMachinePlugin {
     /// this payload and sender.
     ///
     /// # Errors
-    /// As [`StateMachinePlugin::get_state`].
+    /// As [`StateMachinePlugin::get_state`]; `Unsupported` if this process could not send at all.
     pub async fn get_passing_events(
         &self,
         machine: &str,
@@ -140,6 +140,7 @@ impl StateMachinePlugin {
         let payload = super::send::context_of(payload, "payload")?;
         let view = self.get_entity(machine, entity).await?;
         let definition = self.core.definition_of(&view).await?;
+        self.core.check_runnable(&definition)?;
         let Some(state) = definition.state(&view.state) else { return Ok(Vec::new()) };
         let judge: &dyn Judge = &LiveJudge(&self.core);
         let mut events = Vec::new();

@@ -433,7 +433,7 @@ pub(super) fn context_of(value: Value, what: &str) -> Result<Map<String, Value>>
 
 fn check_options(event: &str, options: &SendOptions) -> Result<()> {
     let refuse = |field: &str, message: String| {
-        let fields = json!([{ "field": field, "rule": "length", "message": message }]);
+        let fields = json!([{ "field": field, "rule": "text", "message": message }]);
         Err(Error::new(ErrorKind::Invalid, message).guide("nothing was changed").detail(json!({ "fields": fields })))
     };
     if event.is_empty() || event.len() > super::definition::NAME_BYTES {
@@ -442,7 +442,10 @@ fn check_options(event: &str, options: &SendOptions) -> Result<()> {
             format!("an event has 1 to {} bytes, this has {}", super::definition::NAME_BYTES, event.len()),
         );
     }
-    if super::definition::is_reserved(event) || event == super::definition::ANY {
+    if event == super::definition::ANY {
+        return refuse("event", "'*' stands for any event in a definition and cannot be sent".into());
+    }
+    if super::definition::is_reserved(event) {
         return refuse("event", format!("'{event}' cannot be sent: {}", super::definition::RESERVED));
     }
     let texts = [

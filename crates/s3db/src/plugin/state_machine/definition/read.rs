@@ -66,7 +66,8 @@ impl MachineDefinition {
         match members.get("initialState") {
             Some(Value::String(state)) => machine.initial_state.clone_from(state),
             Some(_) => problems.add(&format!("{name}.initialState"), "must be the name of a state"),
-            None => problems.add(&format!("{name}.initialState"), "is missing: the state of a new entity"),
+            // A machine without one is refused when it is compiled.
+            None => {}
         }
         match members.get("states") {
             Some(Value::Object(states)) => {
