@@ -323,3 +323,35 @@ async fn failing_entry_actions_of_the_beginning_are_told_in_the_entity() {
     process.machines.send("m", "e", "GO", Value::Null).await.unwrap();
     assert_eq!(process.machines.get_entity("m", "e").await.unwrap().failed.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_an_entity_that_was_deleted_is_none_of_its_successor() {
+    let world = World::new();
+    let (a, b) = (world.process(builder().machine(timed())).await, world.process(builder().machine(timed())).await);
+    let options = SendOptions { idempotency_key: Some("k".into()), ..SendOptions::default() };
+    a.machines.initialize_entity("m", "e", Value::Null).await.unwrap();
+    a.machines.send_with("m", "e", "GO", Value::Null, &options).await.unwrap();
+    b.machines.delete_entity("m", "e").await.unwrap();
+    b.machines.initialize_entity("m", "e", Value::Null).await.unwrap();
+    let sent = a.machines.send_with("m", "e", "GO", Value::Null, &options).await.unwrap();
+    assert_eq!((sent.duplicate, sent.version), (false, 1));
+    let page = HistoryOptions::default();
+    assert_eq!(b.machines.get_transition_history("m", "e", &page).await.unwrap().items.len(), 1);
+    assert!(b.machines.verify("m", "e").await.unwrap().valid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_another_process_left_unwritten_is_made_of_its_own_transition() {
+    let world = World::new();
+    let process = world.process(builder().machine(timed())).await;
+    process.machines.initialize_entity("m", "e", Value::Null).await.unwrap();
+    process.machines.send("m", "e", "GO", Value::Null).await.unwrap();
+    // As after a crash between the state and its row, over a row that a restore left.
+    let log = process.db.resource("transitions").await.unwrap();
+    log.update("m_e_000000000001", json!({"transitionId": "foreign", "payload": {"foreign": true}})).await.unwrap();
+    let other = world.process(builder()).await;
+    other.machines.send("m", "e", "GO", Value::Null).await.unwrap();
+    let report = other.machines.verify("m", "e").await.unwrap();
+    assert!(report.valid, "{report:?}");
+    assert!(log.get("m_e_000000000001").await.unwrap().attributes["payload"].as_object().unwrap().is_empty());
+}

@@ -171,6 +171,17 @@ impl Core {
         Err(self.too_often(names))
     }
 
+    /// Something of an entity as this process last saw it, or as it is.
+    pub(super) async fn glance<T>(&self, names: &Names, take: impl Fn(&Seen) -> T) -> Result<T> {
+        let slot = self.warm.slot(names);
+        if let Some(place) = self.place_within(&slot).await
+            && let Some(seen) = place.as_ref()
+        {
+            return Ok(take(seen));
+        }
+        Ok(take(&self.load_known(names).await?))
+    }
+
     /// The place of an entity in this process, unless a sender has it for long: guards may take their time,
     /// and what actions came to must not wait for them. Without it the row is read, and decides.
     async fn place_within<'a>(&self, slot: &'a Slot) -> Option<MutexGuard<'a, Option<Seen>>> {

@@ -85,7 +85,7 @@ impl Core {
 
     /// Runs the actions of a group that are left; `None` if another process took it over.
     async fn run_group(&self, names: &Names, machine: &Machine, mut group: Group) -> Result<Option<Group>> {
-        let mut context = self.context_for(names).await?;
+        let mut context = self.glance(names, |seen| seen.entity.context.clone()).await?;
         for result in &group.results {
             merge_result(&mut context, result);
         }
@@ -130,16 +130,6 @@ impl Core {
             }
         }
         Ok(Some(group))
-    }
-
-    async fn context_for(&self, names: &Names) -> Result<Map<String, Value>> {
-        let slot = self.warm.slot(names);
-        let place = slot.lock().await;
-        if let Some(seen) = place.as_ref() {
-            return Ok(seen.entity.context.clone());
-        }
-        drop(place);
-        Ok(self.load_known(names).await?.entity.context)
     }
 
     /// One attempt of one action.
@@ -305,7 +295,7 @@ impl Core {
             return Ok(());
         }
         let resource = self.log_to_write().await?;
-        let row = self.row_of(names).await?;
+        let row = self.glance(names, |seen| seen.snapshot.id().to_owned()).await?;
         Log { resource: &resource, names, row: &row }.put(transition, entity).await?;
         self.note_logged(names, transition.version).await;
         Ok(())
@@ -314,19 +304,9 @@ impl Core {
     /// Writes what came of actions into the row of a transition that is not the last any more.
     async fn log_older(&self, names: &Names, group: &Group, results: &[ActionResult]) -> Result<()> {
         let resource = self.log_to_write().await?;
-        let row = self.row_of(names).await?;
+        let row = self.glance(names, |seen| seen.snapshot.id().to_owned()).await?;
         let log = Log { resource: &resource, names, row: &row };
         log.set_actions(group.version, &group.transition_id, results).await
-    }
-
-    async fn row_of(&self, names: &Names) -> Result<String> {
-        let slot = self.warm.slot(names);
-        let place = slot.lock().await;
-        if let Some(seen) = place.as_ref() {
-            return Ok(seen.snapshot.id().to_owned());
-        }
-        drop(place);
-        Ok(self.load_known(names).await?.snapshot.id().to_owned())
     }
 
     /// Takes over the group at the head of an entity's outbox if its runner's time is over, and runs it.

@@ -162,6 +162,8 @@ impl Core {
                     drop(place);
                     return Box::pin(self.finish(names, *committed, order)).await;
                 }
+                // The entity may have been deleted and begun anew since.
+                Ok(Attempt::Duplicate(_)) if was_known => {}
                 Ok(Attempt::Duplicate(sent)) => {
                     *place = Some(seen);
                     return Ok(sent);

@@ -20,6 +20,7 @@ use crate::plugin::state_machine::template::Template;
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
 const MOST_RETRIES: u64 = 10;
 /// Bytes of an answer that are read: enough to tell what went wrong.
+#[cfg(feature = "webhook")]
 const ANSWER_BYTES: usize = 2048;
 
 /// A request to be sent.
