@@ -60,6 +60,7 @@ pub struct Error {
     applied_unknown: bool,
     retryable: bool,
     retry_by_key: bool,
+    stands: bool,
     #[source]
     source: Option<StoreError>,
 }
@@ -74,6 +75,7 @@ impl Error {
             applied_unknown: false,
             retryable: false,
             retry_by_key: false,
+            stands: false,
             source: None,
         }
     }
@@ -150,6 +152,17 @@ impl Error {
                 Some("send it again with the same key: what took effect is answered, not done twice".into());
         }
         self
+    }
+
+    /// The same error, of something that came after a write that stands.
+    pub(crate) fn after_a_write(mut self) -> Self {
+        self.stands = true;
+        self
+    }
+
+    /// Whether a write stands, or may stand, although this error was returned.
+    pub(crate) fn may_stand(&self) -> bool {
+        self.stands || self.applied_unknown
     }
 
     /// Fields that break their rules.

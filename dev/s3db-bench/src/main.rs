@@ -5,6 +5,7 @@
 //! cargo run --release -p s3db-bench -- embedded        beside plain SQLite
 //! cargo run --release -p s3db-bench -- bucket URL      beside the bare AWS SDK, on the same server
 //! cargo run --release -p s3db-bench -- growth          at 1×, 10× and 100× the data
+//! cargo run --release -p s3db-bench -- machines        transitions beside the writes they are made of
 //! cargo run --release -p s3db-bench -- secrets         own salt, and one of its own in each record
 //! cargo run --release -p s3db-bench -- peer URL        in turns with s3db.js, dev/peer/bench.mjs
 //! ```
@@ -17,6 +18,7 @@
 mod bucket;
 mod embedded;
 mod growth;
+mod machines;
 mod measure;
 mod peer;
 mod secrets;
@@ -54,6 +56,12 @@ enum Bench {
         /// The number of the query
         query: usize,
     },
+    /// Transitions of state machines beside the writes that they are made of
+    Machines {
+        /// Transitions in a round
+        #[arg(long, default_value_t = 5_000)]
+        operations: usize,
+    },
     /// What secret fields cost
     Secrets,
     /// What dev/peer/bench.mjs does with s3db.js
@@ -76,6 +84,7 @@ async fn main() -> Outcome<()> {
         Bench::Bucket { url, operations } => bucket::run(&url, operations).await,
         Bench::Growth { records } => growth::run(records).await,
         Bench::GrowthOne { directory, query } => growth::one(&directory, query).await,
+        Bench::Machines { operations } => machines::run(operations).await,
         Bench::Secrets => secrets::run().await,
         Bench::Peer { url, operations } => peer::run(&url, operations).await,
     }

@@ -122,6 +122,12 @@ fn short_name(name: &str) -> String {
 impl Database {
     /// Sets plugins up and starts them.
     pub(crate) async fn with_plugins(self, plugins: Vec<Arc<dyn Plugin>>, start: bool) -> Result<Self> {
+        for (at, plugin) in plugins.iter().enumerate() {
+            if plugins.iter().take(at).any(|other| other.name() == plugin.name()) {
+                return Err(Error::new(ErrorKind::Invalid, format!("the plugin '{}' was given twice", plugin.name()))
+                    .guide("give one of each to Database::builder(…).plugin(…)"));
+            }
+        }
         if let Held::Strong(held) = &self.plugins {
             let _only_here = held.0.set(plugins.clone());
         }
@@ -167,10 +173,17 @@ impl Database {
     /// Begins what plugins do in the background. [`crate::DatabaseBuilder::connect`] calls it.
     ///
     /// # Errors
-    /// The first error of a plugin.
+    /// The first error of a plugin; those that were started before it are stopped again.
     pub async fn start(&self) -> Result<()> {
-        for plugin in self.plugins.plugins() {
-            plugin.start().await.map_err(|e| e.context(plugin.name()))?;
+        let plugins = self.plugins.plugins();
+        for (at, plugin) in plugins.iter().enumerate() {
+            let Err(error) = plugin.start().await else { continue };
+            for started in plugins.iter().take(at).rev() {
+                if let Err(error) = started.stop(Duration::ZERO).await {
+                    tracing::warn!(%error, "{} did not stop in order", started.name());
+                }
+            }
+            return Err(error.context(plugin.name()));
         }
         Ok(())
     }

@@ -190,7 +190,8 @@ impl Resource {
 
     /// Runs the hooks after a write that stands.
     pub(super) async fn after(&self, point: HookPoint, id: &str, attributes: &Map<String, Value>) -> Result<()> {
-        self.inner.hooks.run(&self.name, point, id, attributes.clone()).await.map(|_| ())
+        let ran = self.inner.hooks.run(&self.name, point, id, attributes.clone()).await;
+        ran.map(|_| ()).map_err(Error::after_a_write)
     }
 }
 

@@ -18,6 +18,7 @@ mod definitions;
 mod monitoring;
 mod properties;
 mod races;
+mod robust;
 mod sweep;
 mod timers;
 mod vectors;

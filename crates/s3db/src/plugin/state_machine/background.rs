@@ -1,5 +1,6 @@
 //! What goes on beside the callers: the sweep every few seconds, and callbacks.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -52,13 +53,20 @@ pub(super) fn call_back(core: &Arc<Core>) {
     drop(tokio::spawn(async move {
         while let Some(delivery) = events.next().await {
             match delivery {
-                Delivery::Event(event) => callbacks.iter().for_each(|callback| callback(&event)),
+                Delivery::Event(event) => callbacks.iter().for_each(|callback| call(callback, &event)),
                 Delivery::Dropped(count) => {
                     metrics.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
                 }
             }
         }
     }));
+}
+
+/// One that panics does not end the others.
+fn call(callback: &Callback, event: &StateMachineEvent) {
+    if catch_unwind(AssertUnwindSafe(|| callback(event))).is_err() {
+        tracing::error!(target: "s3db::state_machine", "a callback panicked");
+    }
 }
 
 /// Sweeps every few seconds until it is stopped or the plugin goes.
@@ -136,14 +144,17 @@ fn told(swept: std::result::Result<Result<SweepReport>, JoinError>) -> Result<Sw
 
 impl Background {
     /// Lets the sweep end what it has begun, within the deadline.
-    pub(super) async fn stop(&self, core: &Core, deadline: Duration) {
+    pub(super) async fn stop(&self, core: &Core, deadline: Duration) -> Result<()> {
         let running = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (Some(Running { stop, mut task }), Ok(db)) = (running, core.db()) else { return };
+        let (Some(Running { stop, mut task }), Ok(db)) = (running, core.db()) else { return Ok(()) };
         // The task may have ended already.
         let _gone = stop.send(true);
-        if let Either::Right(_) = select(&mut task, db.inner.clock.sleep(deadline)).await {
-            // What it ran is found by others, as after a crash.
-            task.abort();
+        if let Either::Left((ended, _)) = select(&mut task, db.inner.clock.sleep(deadline)).await {
+            return ended.map_err(|ended| Error::new(ErrorKind::Internal, format!("the sweep ended: {ended}")));
         }
+        task.abort();
+        let _cut_off = task.await;
+        Err(Error::new(ErrorKind::Busy, format!("a sweep did not end within {deadline:?} and was cut off"))
+            .guide("what it was doing is found by the next sweep, here or elsewhere"))
     }
 }

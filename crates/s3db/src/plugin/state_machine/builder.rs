@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -227,7 +227,8 @@ impl StateMachineBuilder {
         if !problems.is_empty() {
             return Err(invalid("the state machine plugin", &problems));
         }
-        let core = Core {
+        let core = Arc::new_cyclic(|me| Core {
+            me: Weak::clone(me),
             options: self.options,
             functions: self.functions,
             definitions: self.definitions,
@@ -240,8 +241,9 @@ impl StateMachineBuilder {
             warm: Default::default(),
             events: Sender::new(),
             metrics: Default::default(),
+            sweep_from: Default::default(),
             background: Default::default(),
-        };
-        Ok(StateMachinePlugin { core: Arc::new(core) })
+        });
+        Ok(StateMachinePlugin { core })
     }
 }

@@ -24,7 +24,7 @@ impl Core {
         let Some(states) = self.states().await? else { return Ok(Vec::new()) };
         let keys = self.due_keys().await?;
         let present: BTreeSet<&Due> = keys.iter().map(|(due, _)| due).collect();
-        let mut needed = BTreeSet::new();
+        let mut needed: BTreeSet<Due> = BTreeSet::new();
         let mut rows = states.stream(&Query::all()).await?;
         while let Some(record) = rows.next().await? {
             match Entity::read(&record.id, &record.attributes) {
@@ -84,7 +84,7 @@ impl Core {
 
     async fn check_stale(&self, due: &Due, repair: bool, findings: &mut Findings) -> Result<()> {
         let names = due::names(due);
-        let confirmed = self.load(&names).await?.is_some_and(|seen| due::all(&seen.entity).contains(due));
+        let confirmed = self.load(&names).await?.is_some_and(|seen| due::is_needed(&seen.entity, due));
         if confirmed {
             return Ok(());
         }

@@ -87,7 +87,7 @@ impl Core {
                 return Ok(None);
             }
             // The row may be there or may still land, so what it needs must stay.
-            Err(error) if error.is_applied_unknown() => return Err(error),
+            Err(error) if error.may_stand() => return Err(error),
             Err(error) => {
                 self.drop_due(&needed).await;
                 return Err(error);
@@ -259,7 +259,7 @@ impl Core {
         }
         match states.insert(row).await {
             Ok(_) => Ok((entity, group)),
-            Err(error) if error.is_applied_unknown() => Err(error),
+            Err(error) if error.may_stand() => Err(error),
             Err(error) => {
                 self.drop_due(&needed).await;
                 Err(if error.kind() == ErrorKind::AlreadyExists { already_exists(names) } else { error })

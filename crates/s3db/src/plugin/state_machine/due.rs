@@ -29,6 +29,13 @@ pub(super) fn all(entity: &Entity) -> Vec<Due> {
     entity.outbox.groups.iter().map(|group| outbox(entity, group)).chain(timer(entity)).collect()
 }
 
+/// Whether an entity needs a key: for its actions, or for any of its timers, whichever comes next.
+pub(super) fn is_needed(entity: &Entity, key: &Due) -> bool {
+    let version = entity.version.unwrap_or_default();
+    let timers = entity.deadlines.iter().map(|d| due(entity, d.at_ms, version, TIMER, &d.transition_id));
+    entity.outbox.groups.iter().map(|group| outbox(entity, group)).chain(timers).any(|needed| needed == *key)
+}
+
 fn due(entity: &Entity, at_ms: i64, version: u64, what: &str, transition: &str) -> Due {
     Due {
         second: at_ms.div_euclid(1000) + i64::from(at_ms.rem_euclid(1000) > 0),

@@ -225,7 +225,7 @@ impl Core {
                 && wanted.states.as_ref().is_none_or(|states| states.contains(&row.state))
                 && wanted.since_ms.is_none_or(|wanted| since_ms.is_some_and(|since| since <= wanted));
             if fits {
-                let view = self.view(&row).await;
+                let view = self.view(&row).await?;
                 found.push(EntitySummary {
                     age_ms: since_ms.map_or(0, |since| now_ms.saturating_sub(since)),
                     entity: view.entity,

@@ -216,9 +216,9 @@ impl Entity {
         self.deadlines.iter().min_by_key(|deadline| deadline.at_ms)
     }
 
-    /// Whether it came into a final state at this instant or before.
-    pub(super) fn is_done_since(&self, since_ms: i64) -> bool {
-        self.done && s3db_format::date::instant(&self.updated_at).is_some_and(|at| at <= since_ms)
+    /// Whether it came into its state at this instant or before.
+    pub(super) fn is_since(&self, since_ms: i64) -> bool {
+        s3db_format::date::instant(&self.updated_at).is_some_and(|at| at <= since_ms)
     }
 
     pub(super) fn what(&self) -> String {

@@ -200,6 +200,8 @@ where
     T: Send + 'static,
 {
     let mut task = tokio::spawn(async move { function(call).await });
+    // Whoever stops waiting, because it is dropped itself, stops the function, too.
+    let _stopped_with_us = AbortOnDrop(task.abort_handle());
     let ended = match select(&mut task, clock.sleep(limit)).await {
         Either::Left((ended, _)) => Some(ended),
         Either::Right(_) => None,
@@ -209,9 +211,17 @@ where
         Some(Err(ended)) => Err(told_panic(ended)),
         None => {
             // A function that never pauses cannot be stopped, but nobody waits for it any more.
-            task.abort();
             Err(took_too_long(limit))
         }
+    }
+}
+
+/// Stops a task when it is dropped; one that has ended is none.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

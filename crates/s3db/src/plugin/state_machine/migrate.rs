@@ -5,6 +5,7 @@
 //! nothing, since other processes may make entities on the old definition meanwhile.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use serde::Serialize;
@@ -27,6 +28,10 @@ use crate::error::{Error, ErrorKind, Result};
 const PASSES: u32 = 16;
 /// Entities that are moved side by side.
 const TOGETHER: usize = 16;
+/// The pause before an entity whose actions are run is looked at again, in milliseconds, at most.
+const LOOK_MS: u64 = 2_000;
+/// How often it is looked at.
+const MOST_LOOKS: u32 = 1_000;
 /// Entities that a report names.
 const TOLD: usize = 100;
 
@@ -108,7 +113,7 @@ impl Core {
                 .collect();
             report.unmapped = 0;
             report.problems.clear();
-            let moved = self.migrate_pass(name, &target, left, options, &mut report).await?;
+            let moved = self.migrate_pass(&target, left, from.as_deref(), options, &mut report).await?;
             if moved == 0 || options.dry_run {
                 break;
             }
@@ -139,9 +144,9 @@ impl Core {
     /// One pass; returns how many entities were moved.
     async fn migrate_pass(
         &self,
-        name: &str,
         target: &Machine,
         left: Vec<EntitySummary>,
+        from: Option<&str>,
         options: &MigrateOptions,
         report: &mut MigrateReport,
     ) -> Result<usize> {
@@ -149,22 +154,18 @@ impl Core {
         let work = stream::iter(left).map(|entity| async move {
             let result = match new_state(target, &entity.state, options) {
                 None => Err(format!("the target has no state '{}'; give it in the map", entity.state)),
-                Some(state) if options.dry_run => Ok(Some(state)),
-                Some(state) => self
-                    .migrate_one(name, &entity.entity, target, options)
-                    .await
-                    .map(|did| did.then_some(state))
-                    .map_err(|e| e.to_string()),
+                Some(state) if options.dry_run => Ok(Some((entity.state.clone(), state))),
+                Some(_) => self.migrate_one(&entity.entity, target, from, options).await.map_err(|e| e.to_string()),
             };
             (entity, result)
         });
         let mut work = std::pin::pin!(work.buffered(TOGETHER));
         while let Some((entity, result)) = work.next().await {
             match result {
-                Ok(Some(state)) => {
+                Ok(Some((old, state))) => {
                     moved += 1;
                     report.migrated += 1;
-                    let key = format!("{} → {}", entity.state, target.state_name(state));
+                    let key = format!("{old} → {}", target.state_name(state));
                     *report.moves.entry(key).or_default() += 1;
                 }
                 Ok(None) => {}
@@ -179,23 +180,30 @@ impl Core {
         Ok(moved)
     }
 
-    /// Moves one entity; `false` if it is there already, or gone.
-    async fn migrate_one(&self, name: &str, entity: &str, target: &Machine, options: &MigrateOptions) -> Result<bool> {
-        let names = Names::new(name, entity)?;
+    /// Moves one entity, and returns its old and its new state; `None` if it is there already, or gone, or on
+    /// another definition than those that are to be left.
+    async fn migrate_one(
+        &self,
+        entity: &str,
+        target: &Machine,
+        from: Option<&str>,
+        options: &MigrateOptions,
+    ) -> Result<Option<(String, usize)>> {
+        let names = Names::new(target.name(), entity)?;
         let slot = self.warm.slot(&names);
-        for attempt in 0..ATTEMPTS {
+        let mut attempt = 0;
+        while attempt < ATTEMPTS {
             let mut place = slot.lock().await;
             *place = None;
-            let Some(seen) = self.load(&names).await? else { return Ok(false) };
-            if seen.entity.definition.as_deref() == Some(target.hash.as_str()) {
-                return Ok(false);
+            let Some(seen) = self.load(&names).await? else { return Ok(None) };
+            let is_on = seen.entity.definition.as_deref();
+            if is_on == Some(target.hash.as_str()) || (from.is_some() && is_on != from) {
+                return Ok(None);
             }
             if !seen.entity.outbox.groups.is_empty() {
                 drop(place);
-                // What another process still runs is waited for; what one left is taken over.
-                if !self.take_over(&names).await? {
-                    self.db()?.inner.clock.sleep(std::time::Duration::from_millis(500)).await;
-                }
+                self.finish_actions(&names).await?;
+                attempt += 1;
                 continue;
             }
             let Some(to) = new_state(target, &seen.entity.state, options) else {
@@ -221,15 +229,32 @@ impl Core {
                     *place = kept(committed.seen.clone());
                     drop(place);
                     self.finish(&names, committed, &order).await?;
-                    return Ok(true);
+                    return Ok(Some((seen.entity.state, to)));
                 }
                 None => {
                     drop(place);
                     self.db()?.inner.back_off(attempt.min(4)).await;
+                    attempt += 1;
                 }
             }
         }
         Err(self.too_often(&names))
+    }
+}
+
+impl Core {
+    /// Waits for the actions of an entity that another process runs, and takes over those whose time is over.
+    async fn finish_actions(&self, names: &Names) -> Result<()> {
+        for _ in 0..MOST_LOOKS {
+            let seen = self.load_known(names).await?;
+            let Some(head) = seen.entity.outbox.groups.first() else { return Ok(()) };
+            if !self.take_over(names).await? {
+                let left_ms = u64::try_from(head.until_ms - self.now_ms()).unwrap_or_default();
+                self.db()?.inner.clock.sleep(Duration::from_millis(left_ms.clamp(100, LOOK_MS))).await;
+            }
+        }
+        Err(Error::new(ErrorKind::Busy, format!("the actions of {} do not come to an end", names.what()))
+            .guide("see why they take so long; the same command goes on"))
     }
 }
 

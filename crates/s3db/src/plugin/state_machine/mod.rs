@@ -78,7 +78,7 @@ mod visualize;
 mod warm;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -154,6 +154,8 @@ impl Default for Options {
 /// What the plugin's handles share.
 #[derive(Debug)]
 struct Core {
+    /// Itself, for actions that send events.
+    me: Weak<Core>,
     options: Options,
     functions: functions::Functions,
     definitions: Vec<MachineDefinition>,
@@ -167,6 +169,8 @@ struct Core {
     warm: warm::Warm,
     events: Sender<StateMachineEvent>,
     metrics: metrics::Counters,
+    /// The key behind which the next sweep begins, where the last one found more than it takes.
+    sweep_from: Mutex<Option<String>>,
     background: background::Background,
 }
 
@@ -336,8 +340,7 @@ impl Plugin for StateMachinePlugin {
     }
 
     async fn stop(&self, deadline: Duration) -> Result<()> {
-        self.core.background.stop(&self.core, deadline).await;
-        Ok(())
+        self.core.background.stop(&self.core, deadline).await
     }
 
     async fn check(&self, repair: bool) -> Result<Vec<Finding>> {

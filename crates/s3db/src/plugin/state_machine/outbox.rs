@@ -22,7 +22,7 @@ use super::ids::Names;
 use super::load::Change;
 use super::log::Log;
 use super::machine::{Effect, Machine};
-use super::{ActionsState, Core, StateMachineEvent};
+use super::{ActionsState, Core, StateMachineEvent, StateMachinePlugin};
 use crate::error::Result;
 
 /// The pause before another attempt, times the number of the attempt.
@@ -45,6 +45,8 @@ struct Finished {
     transition: Option<super::entity::Transition>,
     /// The next group, which this process has taken.
     next: Option<Group>,
+    /// What came of the actions, those included whose results were too large to be merged.
+    results: Vec<ActionResult>,
 }
 
 impl Core {
@@ -72,9 +74,23 @@ impl Core {
         while let Some(group) = next.take() {
             let Some(group) = self.run_group(names, machine, group).await? else { break };
             let Some((finished, entity)) = self.finish_group(names, machine, &group).await? else { break };
-            own.get_or_insert(ActionsState::of(&group.results));
-            if let Some(transition) = &finished.transition {
-                self.log_last(names, &entity, transition).await?;
+            own.get_or_insert(ActionsState::of(&finished.results));
+            for (ran, merged) in
+                group.results.iter().zip(&finished.results).filter(|(ran, merged)| ran.ok && !merged.ok)
+            {
+                self.tell_action_error(
+                    names,
+                    &group,
+                    &ran.name,
+                    merged.error.as_deref().unwrap_or_default(),
+                    ran.attempts,
+                );
+            }
+            if let Some(transition) = &finished.transition
+                && let Err(error) = self.log_last(names, &entity, transition).await
+            {
+                // The row carries the transition with its results: the next sender logs it.
+                tracing::warn!(target: "s3db::state_machine", %error, "the log row of {} is left to the next sender", names.what());
             }
             self.drop_due(&[due::outbox(&entity, &group)]).await;
             next = finished.next;
@@ -182,7 +198,10 @@ impl Core {
         };
         match &effect.kind {
             ActionKind::Record(action) => within(clock, limit, action.run(db, &facts)).await,
-            ActionKind::SendEvent(action) => within(clock, limit, action.run(db, &facts)).await,
+            ActionKind::SendEvent(action) => {
+                let core = self.me.upgrade().ok_or("the plugin is gone")?;
+                within(clock, limit, action.run(&StateMachinePlugin { core }, &facts)).await
+            }
             ActionKind::Webhook(action) => within(clock, limit, action.run(&facts)).await,
             ActionKind::Exec(action) => {
                 let folder = self.options.exec_folder.as_deref();
@@ -250,7 +269,7 @@ impl Core {
             entity.outbox.failed = results.iter().filter(|result| !result.ok).cloned().collect();
         }
         let transition = entity.outbox.transition.as_mut().filter(|_| is_last).map(|transition| {
-            transition.actions = results;
+            transition.actions.clone_from(&results);
             transition.clone()
         });
         let next = entity.outbox.groups.first_mut().map(|next| {
@@ -259,7 +278,7 @@ impl Core {
             next.until_ms = self.now_ms() + self.budget_ms(machine, &next.actions);
             next.clone()
         });
-        Some(Change::Write(Taken::Out(Box::new(Finished { transition, next }))))
+        Some(Change::Write(Taken::Out(Box::new(Finished { transition, next, results }))))
     }
 
     /// Merges what actions returned into the context; a result that would make it too large is told as an

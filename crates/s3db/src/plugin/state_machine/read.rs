@@ -109,7 +109,7 @@ impl StateMachinePlugin {
     pub async fn get_entity(&self, machine: &str, entity: &str) -> Result<EntityView> {
         let names = Names::new(machine, entity)?;
         match self.core.load(&names).await? {
-            Some(seen) => Ok(self.core.view(&seen.entity).await),
+            Some(seen) => self.core.view(&seen.entity).await,
             None if self.core.options.lenient => self.core.would_be(&names).await,
             None => Err(self.core.no_entity(&names).await),
         }
@@ -184,14 +184,20 @@ fn is_refused(kind: ErrorKind) -> bool {
 
 impl Core {
     /// What callers get of an entity. A row of s3db.js does not say whether its state is final.
-    pub(super) async fn view(&self, entity: &Entity) -> EntityView {
+    pub(super) async fn view(&self, entity: &Entity) -> Result<EntityView> {
         let mut view = EntityView::of(entity);
-        if entity.version.is_none()
-            && let Ok(machine) = self.current(&entity.machine).await
-        {
-            view.done = machine.state(&entity.state).is_some_and(|state| machine.is_final(state));
+        if entity.version.is_some() {
+            return Ok(view);
         }
-        view
+        match self.current(&entity.machine).await {
+            Ok(machine) => {
+                view.done = machine.state(&entity.state).is_some_and(|state| machine.is_final(state));
+                Ok(view)
+            }
+            // Nobody has defined its machine here yet.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(view),
+            Err(error) => Err(error),
+        }
     }
 
     async fn definition_of(&self, view: &EntityView) -> Result<std::sync::Arc<super::machine::Machine>> {

@@ -368,18 +368,19 @@ enum Attempt {
 
 /// Whether an answer depends on the row, so that it has to be confirmed.
 fn is_refusal(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::InvalidEvent
-            | ErrorKind::GuardRejected
-            | ErrorKind::GuardError
-            | ErrorKind::FinalState
-            | ErrorKind::Conflict
-            | ErrorKind::Invalid
-            | ErrorKind::Busy
-            | ErrorKind::NotFound
-            | ErrorKind::Integrity
-    )
+    !error.may_stand()
+        && matches!(
+            error.kind(),
+            ErrorKind::InvalidEvent
+                | ErrorKind::GuardRejected
+                | ErrorKind::GuardError
+                | ErrorKind::FinalState
+                | ErrorKind::Conflict
+                | ErrorKind::Invalid
+                | ErrorKind::Busy
+                | ErrorKind::NotFound
+                | ErrorKind::Integrity
+        )
 }
 
 /// An earlier send with the same key.

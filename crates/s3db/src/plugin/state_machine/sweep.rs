@@ -3,7 +3,7 @@
 //! Requests: one LIST of the due keys up to now, and for each of them a GET of its entity and what its timer
 //! or its actions cost. Two sweeps at once do no harm: the entity's row decides who does what.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -14,7 +14,7 @@ use serde_json::Map;
 
 use super::due::{self, OUTBOX, TIMER};
 use super::engine::Trigger;
-use super::entity::Entity;
+use super::entity::{Deadline, Entity};
 use super::ids::Names;
 use super::send::{Order, SendOptions};
 use super::{Core, StateMachinePlugin};
@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 const LEFT_OVER_MS: i64 = 3_600_000;
 /// Entities that are looked after side by side.
 const TOGETHER: usize = 16;
-/// Keys of one sweep at most; the next one finds the rest.
+/// Keys of one sweep at most; the next one goes on behind them.
 const MOST_DUE: usize = 10_000;
 /// Failures that a report names.
 const TOLD: usize = 100;
@@ -133,8 +133,10 @@ impl Core {
         let ordered = inner.store.capabilities().ordered_listing;
         let mut found = Vec::new();
         let mut token = None;
+        let from = self.sweep_from.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| ordered);
         loop {
-            let page = inner.list(List { token, ..List::prefix(keys::DUE) }).await?;
+            let start_after = from.clone().filter(|_| token.is_none());
+            let page = inner.list(List { token, start_after, ..List::prefix(keys::DUE) }).await?;
             let dues = page.entries.iter().filter_map(|e| Some((Due::parse(&e.key)?, now_ms - e.modified_ms)));
             let mut later = false;
             for (due, age_ms) in dues {
@@ -144,7 +146,13 @@ impl Core {
                     later = true;
                 }
             }
-            token = page.next.filter(|_| !(ordered && later) && found.len() < MOST_DUE);
+            token = page.next.filter(|_| !(ordered && later));
+            if token.is_some() && found.len() >= MOST_DUE {
+                // The next sweep begins behind these, and then at the beginning again.
+                let last = page.entries.last().map(|entry| entry.key.clone());
+                *self.sweep_from.lock().unwrap_or_else(PoisonError::into_inner) = last;
+                token = None;
+            }
             if token.is_none() {
                 // Timers first: they take no longer than a write.
                 found.sort_by_key(|(due, _)| (due.what != TIMER, due.second));
@@ -156,7 +164,7 @@ impl Core {
     async fn look_after(&self, due: &Due, age_ms: i64) -> Result<Done> {
         let names = due::names(due);
         let seen = self.load(&names).await?;
-        let confirmed = seen.as_ref().is_some_and(|seen| due::all(&seen.entity).contains(due));
+        let confirmed = seen.as_ref().is_some_and(|seen| due::is_needed(&seen.entity, due));
         let Some(seen) = seen.filter(|_| confirmed) else {
             // The write that needs it may still be under way.
             if age_ms < LEFT_OVER_MS {
@@ -196,7 +204,7 @@ impl Core {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Done::Waiting),
             Err(error) if error.kind() == ErrorKind::GuardRejected => {
                 self.tell(&format!("the timer {} of {} ran out in vain: {error}", deadline.after, names.what()));
-                self.consume(names, version, &deadline.after).await?;
+                self.consume(names, version, &deadline).await?;
                 Ok(Done::Blocked)
             }
             Err(error) => Err(error),
@@ -204,11 +212,11 @@ impl Core {
     }
 
     /// Takes a timer that fired in vain out of the row. The key of the next one is put first.
-    async fn consume(&self, names: &Names, version: u64, after: &str) -> Result<()> {
+    async fn consume(&self, names: &Names, version: u64, deadline: &Deadline) -> Result<()> {
         let seen = self.load_known(names).await?;
         let old = due::timer(&seen.entity);
         let mut rest = seen.entity.clone();
-        rest.deadlines.retain(|deadline| deadline.after != after);
+        rest.deadlines.retain(|other| other != deadline);
         let next = due::timer(&rest);
         self.put_due(next.as_slice()).await?;
         let changed = self.mutate(names, |entity| {
@@ -216,7 +224,7 @@ impl Core {
             if entity.version.unwrap_or_default() != version {
                 return None;
             }
-            entity.deadlines.retain(|deadline| deadline.after != after);
+            entity.deadlines.retain(|other| other != deadline);
             (entity.deadlines.len() < before).then_some(())
         });
         match (changed.await?, old) {

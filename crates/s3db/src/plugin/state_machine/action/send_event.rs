@@ -5,7 +5,6 @@
 use serde_json::{Map, Value};
 
 use super::{Fields, id_from, object_of, text_of};
-use crate::database::Database;
 use crate::error::ErrorKind;
 use crate::plugin::state_machine::facts::Facts;
 use crate::plugin::state_machine::template::Template;
@@ -42,10 +41,9 @@ impl SendEvent {
         Some(Self { machine: machine?, to: to?, event: event?, payload })
     }
 
-    pub(in super::super) async fn run(&self, db: &Database, facts: &Facts) -> Result<Value, String> {
+    pub(in super::super) async fn run(&self, machines: &StateMachinePlugin, facts: &Facts) -> Result<Value, String> {
         let told = |e: crate::Error| e.to_string();
         let variables = facts.variables();
-        let machines = db.plugin::<StateMachinePlugin>().map_err(told)?;
         let machine = text_of(self.machine.render(&variables)?, "'machine'")?;
         let event = text_of(self.event.render(&variables)?, "'event'")?;
         let payload = match &self.payload {
