@@ -60,6 +60,21 @@ impl Inner {
         }
     }
 
+    /// The folders right under a prefix.
+    pub(crate) async fn folders_under(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut folders = Vec::new();
+        let mut token = None;
+        loop {
+            let list = List { token, delimiter: Some('/'), ..List::prefix(prefix) };
+            let page = self.list(list).await?;
+            folders.extend(page.prefixes);
+            token = page.next;
+            if token.is_none() {
+                return Ok(folders);
+            }
+        }
+    }
+
     /// Sends fewer requests at once if the store refused one for now.
     pub(crate) fn slow_down(&self, error: &StoreError) {
         if error.kind == ErrorKind::Throttled {

@@ -168,7 +168,7 @@ impl Doctor<'_> {
             }
         }
         let place = index_of(resource.name());
-        for prefix in self.folders(&place).await? {
+        for prefix in self.inner.folders_under(&place).await? {
             let name = decoded_folder(&place, &prefix).unwrap_or_default();
             if entry.partition(&name).is_none() {
                 self.sweep(&prefix, findings).await?;

@@ -14,7 +14,7 @@ const OLD_MS: i64 = 3_600_000;
 impl Doctor<'_> {
     pub(super) async fn check_leftovers(&self, catalog: &Catalog, findings: &mut Findings) -> Result<()> {
         (self.progress)("leftovers", 0);
-        for prefix in self.folders("").await? {
+        for prefix in self.inner.folders_under("").await? {
             let Some(name) = keys::resource_in(&prefix) else { continue };
             let known = catalog.resource(name).is_some() || catalog.unusable().contains(&name);
             if !known && self.has_old(&prefix).await? {
@@ -22,14 +22,14 @@ impl Doctor<'_> {
             }
         }
         for place in [keys::INDEX, keys::PARTITION_MARKERS] {
-            for prefix in self.folders(place).await? {
+            for prefix in self.inner.folders_under(place).await? {
                 let name = keys::decoded_folder(place, &prefix).unwrap_or_default();
                 if catalog.resource(&name).is_none() && !catalog.unusable().contains(&name.as_str()) {
                     self.sweep(&prefix, findings).await?;
                 }
             }
         }
-        for prefix in self.folders(keys::PROBE).await? {
+        for prefix in self.inner.folders_under(keys::PROBE).await? {
             self.sweep(&prefix, findings).await?;
         }
         self.check_leases(findings).await
@@ -49,21 +49,6 @@ impl Doctor<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The folders right under a prefix.
-    pub(super) async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
-        let mut folders = Vec::new();
-        let mut token = None;
-        loop {
-            let list = List { token, delimiter: Some('/'), ..List::prefix(prefix) };
-            let page = self.inner.list(list).await?;
-            folders.extend(page.prefixes);
-            token = page.next;
-            if token.is_none() {
-                return Ok(folders);
-            }
-        }
     }
 
     async fn has_old(&self, prefix: &str) -> Result<bool> {

@@ -101,7 +101,7 @@ impl Core {
     }
 
     /// Makes sure that the log has every row up to the entity's version.
-    pub(super) async fn complete_log(&self, names: &Names, seen: &Seen, machine: &Machine, now_ms: i64) -> Result<()> {
+    async fn complete_log(&self, names: &Names, seen: &Seen, machine: &Machine, now_ms: i64) -> Result<()> {
         if !self.options.persist_transitions {
             return Ok(());
         }

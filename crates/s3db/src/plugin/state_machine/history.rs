@@ -83,13 +83,7 @@ impl Core {
     }
 
     /// The rows of the versions `last + 1` to `first`, newest first.
-    pub(super) async fn rows_between(
-        &self,
-        names: &Names,
-        seen: &Seen,
-        last: u64,
-        first: u64,
-    ) -> Result<Vec<HistoryRow>> {
+    async fn rows_between(&self, names: &Names, seen: &Seen, last: u64, first: u64) -> Result<Vec<HistoryRow>> {
         let Some(resource) = self.log().await? else {
             return match own_row(&seen.entity, first).filter(|_| first > last) {
                 Some(row) if first == last + 1 => Ok(vec![row]),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use s3db_format::keys;
-use s3db_store::{ErrorKind as StoreKind, List, Precondition};
+use s3db_store::{ErrorKind as StoreKind, Precondition};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -254,19 +254,11 @@ impl Core {
 
     /// The names of all machines, in order. Costs a LIST.
     pub(super) async fn machine_names(&self) -> Result<Vec<String>> {
-        let inner = &self.db()?.inner;
-        let mut names = Vec::new();
-        let mut token = None;
-        loop {
-            let list = List { token, delimiter: Some('/'), ..List::prefix(keys::MACHINES) };
-            let page = inner.list(list).await?;
-            names.extend(page.prefixes.iter().filter_map(|folder| keys::decoded_folder(keys::MACHINES, folder)));
-            token = page.next;
-            if token.is_none() {
-                names.sort();
-                return Ok(names);
-            }
-        }
+        let folders = self.db()?.inner.folders_under(keys::MACHINES).await?;
+        let mut names: Vec<_> =
+            folders.iter().filter_map(|folder| keys::decoded_folder(keys::MACHINES, folder)).collect();
+        names.sort();
+        Ok(names)
     }
 
     /// The current definition of a machine, ready to run.
