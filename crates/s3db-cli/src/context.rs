@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use s3db::backup::{BackupPlugin, BackupSettings};
 use s3db::config::{Config, Output, read_passphrase};
 use s3db::state_machine::StateMachinePlugin;
 use s3db::{Database, DatabaseBuilder};
 
-use crate::args::{Format, Global};
+use crate::args::{Format, Global, Reading};
 use crate::output::{Failure, Printer};
 
 /// Whether a directory that is not there is made.
@@ -97,13 +98,58 @@ impl Context {
     }
 
     pub(crate) async fn connect_to(&mut self, url: &str, base: PathBuf, missing: Missing) -> Result<Database, Failure> {
+        // What needs no destination must not fail for a key of one.
+        let name = self.config()?.settings.backup.as_ref().and_then(|backup| backup.backup_metadata_resource.clone());
+        let settings = BackupSettings { backup_metadata_resource: name, ..BackupSettings::default() };
+        let backups = BackupPlugin::builder().settings(settings).build()?;
+        self.connect_with(url, base, missing, backups).await
+    }
+
+    /// The database with its backups, as s3db.toml and the arguments say.
+    pub(crate) async fn connect_for_backups(
+        &mut self,
+        reading: &Reading,
+        missing: Missing,
+    ) -> Result<Database, Failure> {
+        let (url, base) = self.url()?;
+        let backups = self.backups(reading)?;
+        self.connect_with(&url, base, missing, backups).await
+    }
+
+    /// Backups that are read where there is no database.
+    pub(crate) async fn without_database(&mut self, reading: &Reading) -> Result<Database, Failure> {
+        let backups = self.backups(reading)?;
+        Ok(Database::builder("memory://").plugin(backups).start_plugins(false).connect().await?)
+    }
+
+    fn backups(&mut self, reading: &Reading) -> Result<BackupPlugin, Failure> {
+        let mut builder = BackupPlugin::builder().configure(self.config()?);
+        for identity in &reading.identities {
+            builder = builder.identity_file(identity);
+        }
+        if let Some(from) = &reading.from {
+            // It stands on the command line, so it is taken from the working directory.
+            let is_path = !from.contains(':');
+            let path = if is_path { std::env::current_dir()?.join(from).display().to_string() } else { from.clone() };
+            builder = builder.from(path);
+        }
+        Ok(builder.build()?)
+    }
+
+    async fn connect_with(
+        &mut self,
+        url: &str,
+        base: PathBuf,
+        missing: Missing,
+        backups: BackupPlugin,
+    ) -> Result<Database, Failure> {
         let mut builder: DatabaseBuilder = Database::builder(url).base(base).create(missing == Missing::Create);
         builder = builder.shared(self.global.shared || self.config()?.settings.shared == Some(true));
         if let Some(passphrase) = self.passphrase()? {
             builder = builder.passphrase(passphrase);
         }
         let machines = StateMachinePlugin::builder().configure(self.config()?).build()?;
-        Ok(builder.plugin(machines).start_plugins(false).connect().await?)
+        Ok(builder.plugin(machines).plugin(backups).start_plugins(false).connect().await?)
     }
 
     /// The passphrase: from the environment or a file, never from an argument.

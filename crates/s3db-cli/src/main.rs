@@ -7,6 +7,7 @@ mod csv;
 mod input;
 mod output;
 mod progress;
+mod signals;
 mod table;
 
 use std::process::ExitCode;

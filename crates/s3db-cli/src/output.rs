@@ -17,6 +17,8 @@ pub(crate) enum Failure {
     Usage { message: String, guidance: String },
     /// The input is not what it must be; exit code 5.
     Input { message: String, guidance: String },
+    /// The library says so, of work that had begun; the exit code says how that ended.
+    Ended { error: Box<Error>, code: u8 },
     /// Reading input or writing output failed; exit code 1.
     Io { message: String },
 }
@@ -38,6 +40,14 @@ impl From<std::io::Error> for Failure {
 }
 
 impl Failure {
+    /// The same failure with another exit code.
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        match self {
+            Failure::Library(error) => Failure::Ended { error, code },
+            other => other,
+        }
+    }
+
     pub(crate) fn input(message: impl Into<String>, guidance: impl Into<String>) -> Self {
         Failure::Input { message: message.into(), guidance: guidance.into() }
     }
@@ -151,6 +161,7 @@ pub(crate) fn note(text: &str) {
 pub(crate) fn report(failure: &Failure, as_json: bool) -> u8 {
     let (code, value) = match failure {
         Failure::Library(error) => (code_of(error.kind()), error.to_json()),
+        Failure::Ended { error, code } => (*code, error.to_json()),
         Failure::Usage { message, guidance } => {
             (2, json!({ "error": { "kind": "Usage", "message": message, "guidance": guidance } }))
         }

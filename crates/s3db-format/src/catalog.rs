@@ -18,6 +18,7 @@ const FORMAT_VERSION: &str = "1";
 /// Top-level member of our own writes; its absence says that s3db.js rewrote the file.
 const REV: &str = "_rev";
 const SHARED: &str = "_shared";
+const PAUSED: &str = "_paused";
 
 /// A parsed catalog.
 #[derive(Debug, Clone, Default)]
@@ -126,6 +127,35 @@ impl Catalog {
         } else {
             self.raw.shift_remove(SHARED);
         }
+    }
+
+    /// Since when what runs by itself is paused: timers, actions, jobs.
+    pub fn paused(&self) -> Option<&str> {
+        self.raw.get(PAUSED).and_then(Value::as_str)
+    }
+
+    /// Pauses what runs by itself, or lets it go on.
+    pub fn set_paused(&mut self, since: Option<&str>) {
+        match since {
+            Some(since) => {
+                self.raw.insert(PAUSED.into(), json!(since));
+            }
+            None => {
+                self.raw.shift_remove(PAUSED);
+            }
+        }
+    }
+
+    /// The entry of a resource as it stands in the file.
+    pub fn raw_entry(&self, name: &str) -> Option<&Value> {
+        self.raw.get("resources")?.get(name)
+    }
+
+    /// Puts a whole entry, in place of one that is there.
+    pub fn put_entry(&mut self, name: &str, entry: Value) {
+        object_at(&mut self.raw, "resources").insert(name.to_owned(), entry);
+        self.resources.remove(name);
+        self.reparse(name);
     }
 
     /// The resources by name.

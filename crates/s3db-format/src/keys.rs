@@ -25,6 +25,47 @@ pub const VERSIONS: &str = "s3db/meta/versions/";
 /// The database's own id.
 pub const DATABASE_ID: &str = "s3db/meta/database.json";
 
+/// The prefix of everything that s3db.js's layout has of any resource.
+pub const RESOURCES: &str = "resource=";
+/// Results that s3db.js keeps, which are disposable.
+pub const CACHE: &str = "cache/";
+/// What a restore that is under way is about.
+pub const RESTORE: &str = "s3db/tmp/restore.json";
+
+/// The resource that a key of s3db.js's layout belongs to.
+pub fn owner(key: &str) -> Option<&str> {
+    key.strip_prefix(RESOURCES)?.split_once('/').map(|(name, _)| name)
+}
+
+/// What a key of s3db.js's layout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owned<'a> {
+    /// A record, with its id.
+    Record(&'a str),
+    /// A reference of a partition, with the id of its record.
+    Reference(&'a str),
+    /// Something else.
+    Other,
+}
+
+/// The resource of a key of s3db.js's layout, and what the key is.
+pub fn owned(key: &str) -> Option<(&str, Owned<'_>)> {
+    let resource = owner(key)?;
+    if let Some(id) = record_id(resource, key) {
+        return Some((resource, Owned::Record(id)));
+    }
+    let rest = key.strip_prefix(RESOURCES)?.strip_prefix(resource)?;
+    let reference = rest.strip_prefix("/partition=").and_then(|rest| rest.split_once("/id="));
+    Some((resource, reference.map_or(Owned::Other, |(_, id)| Owned::Reference(id))))
+}
+
+/// The key that another resource has in place of a key of s3db.js's layout.
+pub fn renamed(key: &str, to: &str) -> Option<String> {
+    let from = owner(key)?;
+    let rest = key.strip_prefix(RESOURCES)?.strip_prefix(from)?;
+    Some(format!("{RESOURCES}{to}{rest}"))
+}
+
 /// The prefix of everything that s3db.js's layout has of a resource.
 pub fn resource(resource: &str) -> String {
     format!("resource={resource}/")

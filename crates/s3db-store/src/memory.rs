@@ -93,6 +93,29 @@ impl Objects {
     }
 }
 
+fn entry_of((key, object): (&String, &Object)) -> Entry {
+    let meta = &object.meta;
+    Entry { key: key.clone(), etag: meta.etag.clone(), size: meta.size, modified_ms: meta.modified_ms }
+}
+
+/// A page of a listing in which `/` comes before every other character.
+fn page_by_name(by_key: &BTreeMap<String, Object>, list: &List) -> Page {
+    let name = |key: &str| key.replace('/', "\0");
+    let after = list.token.as_ref().or(list.start_after.as_ref());
+    let is_after = |key: &String| {
+        after.is_none_or(|after| !(after.ends_with('/') && key.starts_with(after.as_str())) && name(key) > name(after))
+    };
+    let mut found: Vec<Entry> =
+        by_key.iter().filter(|(key, _)| key.starts_with(&list.prefix) && is_after(key)).map(entry_of).collect();
+    found.sort_by_key(|entry| name(&entry.key));
+    let mut page = page_of(found.into_iter(), list);
+    if page.next.is_some() {
+        let last = page.entries.last().map(|entry| &entry.key).into_iter().chain(page.prefixes.last());
+        page.next = last.max_by_key(|key| name(key)).cloned();
+    }
+    page
+}
+
 #[async_trait]
 impl Store for Memory {
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<Object> {
@@ -130,18 +153,16 @@ impl Store for Memory {
 
     async fn list(&self, list: List) -> Result<Page> {
         let objects = self.lock();
+        if self.quirks.lists_by_name {
+            return Ok(page_by_name(&objects.by_key, &list));
+        }
         let after = list.token.as_ref().or(list.start_after.as_ref()).filter(|a| **a >= list.prefix);
         let from = after.map_or(Bound::Included(&list.prefix), Bound::Excluded);
         let entries = objects
             .by_key
             .range::<String, _>((from, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(&list.prefix))
-            .map(|(key, o)| Entry {
-                key: key.clone(),
-                etag: o.meta.etag.clone(),
-                size: o.meta.size,
-                modified_ms: o.meta.modified_ms,
-            });
+            .map(entry_of);
         Ok(page_of(entries, &list))
     }
 

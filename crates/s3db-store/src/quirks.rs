@@ -12,12 +12,15 @@ pub struct Quirks {
     pub coarse_time: bool,
     /// A conditional delete ignores its condition.
     pub unconditional_delete: bool,
+    /// Listings go by names, folder by folder, as a file system does: `a/b` before `a-b`.
+    pub lists_by_name: bool,
 }
 
 impl Quirks {
     /// What ordinary S3 objects do. Without this mode no test would notice that an ETag is no
     /// version.
-    pub const S3: Quirks = Quirks { etag_is_digest: true, coarse_time: true, unconditional_delete: true };
+    pub const S3: Quirks =
+        Quirks { etag_is_digest: true, coarse_time: true, unconditional_delete: true, lists_by_name: false };
 
     pub(crate) fn etag(self, counter: u64, body: &[u8]) -> String {
         if self.etag_is_digest {
@@ -32,7 +35,7 @@ impl Quirks {
             compare_and_swap: true,
             conditional_delete: !self.unconditional_delete,
             definite_refusals: self == Quirks::default(),
-            ordered_listing: true,
+            ordered_listing: !self.lists_by_name,
         }
     }
 

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::plugin::backup::BackupSettings;
 use crate::query::duration;
 
 /// The name of the file in the working directory.
@@ -37,6 +38,9 @@ pub struct Settings {
     /// State machines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_machine: Option<StateMachineSettings>,
+    /// Backups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSettings>,
 }
 
 /// The section `[stateMachine]`.
@@ -136,7 +140,24 @@ pub struct Config {
     pub folder: PathBuf,
 }
 
-const KEYS: [&str; 6] = ["url", "passphraseFile", "shared", "output", "allowExec", "stateMachine"];
+const KEYS: [&str; 7] = ["url", "passphraseFile", "shared", "output", "allowExec", "stateMachine", "backup"];
+const BACKUP_KEYS: [&str; 15] = [
+    "destinations",
+    "strategy",
+    "retention",
+    "include",
+    "exclude",
+    "compression",
+    "encryption",
+    "verification",
+    "tempDir",
+    "timezone",
+    "concurrency",
+    "bandwidth",
+    "margin",
+    "backupMetadataResource",
+    "verbose",
+];
 const MACHINE_KEYS: [&str; 12] = [
     "files",
     "machines",
@@ -152,7 +173,7 @@ const MACHINE_KEYS: [&str; 12] = [
     "actionAttempts",
 ];
 /// Documented keys that belong to parts that this version does not have.
-const LATER: [&str; 3] = ["backup", "scheduler", "jobs"];
+const LATER: [&str; 2] = ["scheduler", "jobs"];
 
 impl Config {
     /// Reads a file, or, without one, `s3db.toml` in the working directory if it is there.
@@ -189,9 +210,11 @@ impl Config {
             }
             return Err(invalid(format!("the key '{key}' is unknown")).guide(hint(key, &KEYS)));
         }
-        let machines = table.get("stateMachine").and_then(toml::Value::as_table);
-        if let Some(key) = machines.and_then(|m| m.keys().find(|k| !MACHINE_KEYS.contains(&k.as_str()))) {
-            return Err(invalid(format!("the key 'stateMachine.{key}' is unknown")).guide(hint(key, &MACHINE_KEYS)));
+        for (section, known) in [("stateMachine", &MACHINE_KEYS[..]), ("backup", &BACKUP_KEYS[..])] {
+            let members = table.get(section).and_then(toml::Value::as_table);
+            if let Some(key) = members.and_then(|m| m.keys().find(|k| !known.contains(&k.as_str()))) {
+                return Err(invalid(format!("the key '{section}.{key}' is unknown")).guide(hint(key, known)));
+            }
         }
         let settings: Settings = toml::from_str(text).map_err(|e| invalid(e.to_string().trim_end().to_owned()))?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -249,7 +272,10 @@ mod tests {
         );
         assert!(refusal("url = 5").to_string().contains("url = 5"));
         assert!(refusal("output = \"xml\"").to_string().contains("xml"));
-        assert!(refusal("[backup]\n").to_string().contains("not supported by this version"));
+        assert!(refusal("[scheduler]\n").to_string().contains("not supported by this version"));
+        let error = refusal("[backup]\ndestination = []");
+        assert_eq!(error.guidance(), Some("did you mean 'destinations'?"));
+        assert!(refusal("[backup]\nbandwidth = \"fast\"").to_string().contains("is no number of bytes"));
         let error = refusal("[stateMachine]\nfile = [\"x\"]");
         assert_eq!(error.guidance(), Some("did you mean 'files'?"));
         assert!(refusal("[stateMachine]\nguardTimeout = \"soon\"").to_string().contains("is no duration"));

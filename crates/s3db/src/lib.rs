@@ -51,14 +51,14 @@ mod url;
 
 pub use async_trait::async_trait;
 pub use csv::CsvColumns;
-pub use database::{CopyOptions, CopyReport, Database, DatabaseBuilder, DropReport, Status, UpdateReport};
+pub use database::{CopyOptions, CopyReport, Database, DatabaseBuilder, DropReport, Pause, Status, UpdateReport};
 pub use doctor::{Checked, DoctorReport, Finding, FindingKind};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Delivery, Event, EventKind, Events};
 pub use hooks::{HookPoint, HookResult};
 pub use lease::{Lease, LeaseOptions, LeaseRecord};
-pub use plugin::{Plugin, state_machine};
+pub use plugin::{Plugin, backup, state_machine};
 pub use query::duration::parse_duration;
 pub use query::plan::Considered;
 pub use query::{OrderBy, Query};
@@ -69,6 +69,7 @@ pub use resource::{
 };
 pub use s3db_format::FieldError;
 pub use s3db_format::catalog::Resource as CatalogEntry;
+pub use s3db_format::date::instant;
 pub use s3db_format::error::did_you_mean;
 pub use s3db_format::resource::{Behavior, ResourceDefinition};
 pub use s3db_format::update::ResourceUpdate;
@@ -111,6 +112,24 @@ mod tests {
             is_send(users.delete_many(&[]));
             is_send(users.set_content("x", "x", "x"));
             is_send(users.reindex(&|_| ()));
+        }
+        let _compiles = check;
+    }
+
+    #[test]
+    fn futures_of_backups_can_be_spawned() {
+        use backup::{BackupPlugin, BackupType, RestoreOptions, VerifyLevel};
+        fn check(backups: &BackupPlugin, db: &Database) {
+            is_send(backups.cleanup(true));
+            is_send(backups.delete("x"));
+            is_send(backups.pin("x"));
+            is_send(backups.rekey(None));
+            is_send(backups.cancel("x"));
+            is_send(backups.metrics());
+            is_send(backups.list_backups(&Default::default()));
+            is_send(backups.verify("x", VerifyLevel::Drill));
+            is_send(backups.backup(BackupType::Full));
+            is_send(backups.restore_into(db, "x", &RestoreOptions::default()));
         }
         let _compiles = check;
     }

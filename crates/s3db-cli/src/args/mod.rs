@@ -1,11 +1,15 @@
 //! The arguments.
 
+mod backup;
 mod machine;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use backup::{
+    BackupCommand, Kind as BackupKind, Level as BackupLevel, Mode as BackupMode, Reading, Status as BackupState,
+};
 pub(crate) use machine::{MachineCommand, Picture};
 
 const EXAMPLES: &str = "\
@@ -277,6 +281,17 @@ pub(crate) enum Command {
     /// Work on state machines
     #[command(subcommand)]
     Machine(MachineCommand),
+    /// Make, verify, restore and clean up backups
+    #[command(subcommand)]
+    Backup(BackupCommand),
+    /// Pause timers, actions and jobs in every process of the database
+    #[command(
+        after_help = "Example:\n  s3db pause\n\nEvents are still taken; their actions wait until `s3db resume`. Other processes see it within a minute."
+    )]
+    Pause,
+    /// Let timers, actions and jobs go on
+    #[command(after_help = "Example:\n  s3db --url file:./copy resume")]
+    Resume,
     /// Work on secret fields
     #[command(subcommand)]
     Secrets(SecretsCommand),

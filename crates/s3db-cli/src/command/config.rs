@@ -1,5 +1,6 @@
 //! `s3db config …`
 
+use s3db::backup::BackupPlugin;
 use s3db::state_machine::{MachineFile, StateMachinePlugin};
 use serde_json::json;
 
@@ -31,6 +32,7 @@ fn check(context: &mut Context) -> Result<u8, Failure> {
         let plugin = StateMachinePlugin::builder().configure(config).build()?;
         plugin.validate_file(&file)?;
     }
+    BackupPlugin::builder().configure(config).build()?;
     match &config.file {
         Some(file) => printer.note(&format!("{} is right", file.display())),
         None => printer.note("there is no s3db.toml here; `s3db init` writes one"),
@@ -53,6 +55,7 @@ fn show(context: &mut Context) -> Result<u8, Failure> {
         "output": config.settings.output,
         "allowExec": config.settings.allow_exec.unwrap_or_default(),
         "stateMachine": config.settings.state_machine,
+        "backup": config.settings.backup,
     }))?;
     Ok(exit::DONE)
 }

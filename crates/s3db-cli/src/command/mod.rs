@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod backup;
 mod bulk;
 mod change;
 mod config;
@@ -16,6 +17,7 @@ mod init;
 mod insert;
 mod list;
 mod machine;
+mod pause;
 mod resource;
 mod secrets;
 mod status;
@@ -63,6 +65,9 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<u8, F
         }
         Command::Copy { source, target, resources } => copy::run(context, &source, &target, resources).await,
         Command::Machine(command) => machine::run(context, command).await,
+        Command::Backup(command) => backup::run(context, command).await,
+        Command::Pause => pause::pause(context).await,
+        Command::Resume => pause::resume(context).await,
         Command::Secrets(command) => secrets::run(context, command).await,
         Command::Config(command) => config::run(context, &command),
         Command::Completions { shell } => generate::completions(shell),

@@ -1,6 +1,6 @@
 //! Connecting.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use s3db_store::Store;
@@ -140,19 +140,13 @@ impl DatabaseBuilder {
     pub async fn connect(self) -> Result<Database> {
         let (store, parallelism) = match self.store {
             Some(store) => (store, None),
-            None => open_store(&self.url, &self.base, self.create, &self.clock).await?,
+            None => open_store(Location::parse(&self.url, &self.base)?, self.create, &self.clock).await?,
         };
         let inner = Inner {
-            store,
             secrets: Secrets::new(self.passphrase, Arc::clone(&self.entropy)),
-            clock: self.clock,
-            entropy: self.entropy,
-            hooks: Default::default(),
-            events: Sender::new(),
-            markers: Default::default(),
             keeper: if self.shared { &ReferenceKeeper } else { &IndexKeeper },
             throttle: Throttle::new(self.parallelism.or(parallelism).unwrap_or(PARALLELISM)),
-            catalog: CatalogCache::default(),
+            ..Inner::over(store, self.clock, self.entropy)
         };
         inner.fresh_catalog().await?;
         let plugins = Held::Strong(Arc::default());
@@ -160,14 +154,31 @@ impl DatabaseBuilder {
     }
 }
 
-/// The engine that a URL names, and its parallelism where the URL gives one.
-async fn open_store(
-    url: &str,
-    base: &Path,
+impl Inner {
+    /// A store with what sends requests to it, without a look at its catalog.
+    pub(crate) fn over(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self {
+            store,
+            secrets: Secrets::new(None, Arc::clone(&entropy)),
+            clock,
+            entropy,
+            hooks: Default::default(),
+            events: Sender::new(),
+            markers: Default::default(),
+            keeper: &IndexKeeper,
+            throttle: Throttle::new(PARALLELISM),
+            catalog: CatalogCache::default(),
+        }
+    }
+}
+
+/// The engine of a location, and its parallelism where the URL gives one.
+pub(crate) async fn open_store(
+    location: Location,
     create: bool,
     clock: &Arc<dyn Clock>,
 ) -> Result<(Arc<dyn Store>, Option<usize>)> {
-    match Location::parse(url, base)? {
+    match location {
         Location::Memory(name) => Ok((Memory::named(&name), None)),
         Location::Directory(path) if dump::is_dump(&path) => Ok((dump::load(&path).await?, None)),
         Location::Directory(path) => Ok((open_directory(path, create, clock).await?, None)),

@@ -80,6 +80,10 @@ pub enum FindingKind {
     MissingDueKey,
     /// A key among what is due that no entity needs.
     StaleDueKey,
+    /// A backup whose process died.
+    UnfinishedBackup,
+    /// A restore into this database that was not finished.
+    UnfinishedRestore,
     /// What a plugin of somebody else found.
     OfPlugin,
 }
@@ -100,6 +104,8 @@ impl FindingKind {
             Self::DamagedEntity => "entities of state machines cannot be read",
             Self::MissingDueKey => "timers or unfinished actions are not found by the sweep",
             Self::StaleDueKey => "keys of what is due belong to writes that came to nothing",
+            Self::UnfinishedBackup => "backups were cut off, and their rows say that they run",
+            Self::UnfinishedRestore => "a restore into this database was not finished",
             Self::OfPlugin => "a plugin found something",
         }
     }
@@ -119,6 +125,8 @@ impl FindingKind {
             Self::DamagedEntity => "cannot be mended: restore these rows from a backup",
             Self::MissingDueKey => "puts the keys",
             Self::StaleDueKey => "removes the keys",
+            Self::UnfinishedBackup => "corrects the rows; the next backup or cleanup sweeps their files",
+            Self::UnfinishedRestore => "is left to you: run the restore again, and it goes on",
             Self::OfPlugin => "is left to the plugin",
         }
     }

@@ -30,6 +30,7 @@
 //!
 //! `docs/plugins.md` says more, and `examples/plugin.rs` is a whole one.
 
+pub mod backup;
 pub(crate) mod expression;
 pub mod state_machine;
 

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use s3db_format::catalog;
 use s3db_format::partition::Partition;
-use s3db_format::record::Decoded;
+use s3db_format::record::{self, Decoded, StoredObject};
 use s3db_format::revision::Stamp;
 use s3db_store::Object;
 use serde_json::{Map, Value};
@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::Resource;
 use super::delete::Gone;
 use super::ids::Entry;
+use crate::database::Inner;
 use crate::error::Result;
 
 /// A record in the view of its partitions.
@@ -96,4 +97,21 @@ pub(crate) trait Keeper: Send + Sync + Debug {
 
     /// What a marker says beside the partition's fields, so that it counts for this keeper only.
     fn mark(&self) -> Option<&'static str>;
+}
+
+impl Inner {
+    /// The keys that a record has as it is stored.
+    pub(crate) fn keys_of_stored(
+        &self,
+        resource: &catalog::Resource,
+        id: &str,
+        stored: StoredObject<'_>,
+    ) -> Result<Vec<String>> {
+        let decoded = record::decode(resource, stored)?;
+        if decoded.deleted {
+            return Ok(Vec::new());
+        }
+        let row = Placed { attributes: &decoded.attributes, version: &decoded.version };
+        Ok(self.keeper.keys_of(resource, id, row, decoded.stamp.as_ref()))
+    }
 }

@@ -67,7 +67,8 @@ impl Core {
         let states = self.states_to_write().await?;
         self.complete_log(step.names, seen, step.machine, step.now_ms).await?;
         let (mut entity, transition) = self.after(&seen.entity, &step, seen.snapshot.id());
-        let group = self.group(&step, &transition, !entity.outbox.groups.is_empty());
+        let waits = !entity.outbox.groups.is_empty() || self.db()?.inner.is_paused();
+        let group = self.group(&step, &transition, waits);
         if let Some(group) = &group {
             if entity.outbox.groups.len() >= MOST_GROUPS {
                 return Err(too_many_groups(step.names));
@@ -173,8 +174,9 @@ impl Core {
         (entity, transition)
     }
 
-    /// The actions of a transition, to be run by this process unless older ones are being run.
-    fn group(&self, step: &Move<'_>, transition: &Transition, behind_others: bool) -> Option<Group> {
+    /// The actions of a transition, to be run by this process unless they have to wait: older ones are being run, or
+    /// all are paused.
+    fn group(&self, step: &Move<'_>, transition: &Transition, waits: bool) -> Option<Group> {
         let actions: Vec<String> = step.decision.effects.iter().map(|effect| effect.name.clone()).collect();
         if actions.is_empty() {
             return None;
@@ -192,7 +194,7 @@ impl Core {
             actions,
             results: Vec::new(),
             attempts: 1,
-            runner: (!behind_others).then(|| self.runner().to_owned()),
+            runner: (!waits).then(|| self.runner().to_owned()),
             fence: 1,
             until_ms,
             due_ms: until_ms,
@@ -247,7 +249,7 @@ impl Core {
             actions: Vec::new(),
         };
         let step = Move { names, machine, decision, payload: &none, payload_hash: None, options: &options, now_ms };
-        let group = self.group(&step, &beginning, false);
+        let group = self.group(&step, &beginning, self.db()?.inner.is_paused());
         entity.outbox.groups.extend(group.clone());
         let needed = due::all(&entity);
         let id = self.free_row(&states, names).await?;

@@ -45,7 +45,7 @@ impl Core {
         if entity.done {
             self.tell_done(names, &entity.state);
         }
-        let Some(group) = group else { return Ok(EntityView::of(&entity)) };
+        let Some(group) = group.filter(|group| group.runner.is_some()) else { return Ok(EntityView::of(&entity)) };
         if let Err(error) = Box::pin(self.run_actions(names, &machine, group)).await {
             // The entity stands; the sweep finishes what this process could not.
             tracing::warn!(target: "s3db::state_machine", %error, "entry actions of {} are left to the sweep", names.what());

@@ -107,6 +107,7 @@ pub use machines::{Defined, MachineVersion, MachineVersions, StoredMachine};
 pub use metrics::{Metrics, TransitionCount};
 pub use migrate::{MigrateOptions, MigrateReport, Unmapped};
 pub use read::{EntityView, PendingActions, RunningTimer};
+pub(crate) use resources::STATES;
 pub use send::{ActionsState, SendOptions, Sent};
 pub use simulate::{Simulation, SimulationStep};
 pub use sweep::{SweepFailure, SweepReport};
@@ -218,6 +219,13 @@ impl StateMachinePlugin {
     /// Begins to build the plugin.
     pub fn builder() -> StateMachineBuilder {
         StateMachineBuilder::default()
+    }
+
+    /// The names of the resources of entities and of the log.
+    pub(crate) fn resource_names(&self) -> (String, String) {
+        let options = &self.core.options;
+        let name = |set: &Option<String>, default: &str| set.clone().unwrap_or_else(|| default.to_owned());
+        (name(&options.state_resource, resources::STATES), name(&options.transition_log_resource, resources::LOG))
     }
 
     /// The events of this process's machines from now on.

@@ -331,6 +331,9 @@ impl Core {
     /// Takes over the group at the head of an entity's outbox if its runner's time is over, and runs it.
     /// Returns whether there was one.
     pub(super) async fn take_over(&self, names: &Names) -> Result<bool> {
+        if self.db()?.inner.is_paused() {
+            return Ok(false);
+        }
         let seen = self.load_known(names).await?;
         let machine = self.machine_of(&seen.entity).await?;
         self.check_runnable(&machine)?;

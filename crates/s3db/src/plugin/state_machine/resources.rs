@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::resource::Resource;
 
 /// The documented names, and the one that s3db.js uses for the log.
-pub(super) const STATES: &str = "entity_states";
+pub(crate) const STATES: &str = "entity_states";
 pub(super) const LOG: &str = "transitions";
 const LOG_OF_S3DBJS: &str = "state_transitions";
 /// The partition that says which entities are in which state.

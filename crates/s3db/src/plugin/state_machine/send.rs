@@ -214,7 +214,7 @@ impl Core {
         {
             return Err(Error::new(ErrorKind::NotFound, format!("the timer {after} of {} runs no more", names.what())));
         }
-        if entity.outbox.groups.first().is_some_and(|head| head.until_ms <= now_ms) {
+        if entity.outbox.groups.first().is_some_and(|head| head.until_ms <= now_ms) && !self.db()?.inner.is_paused() {
             return Ok(Attempt::FirstFinish);
         }
         let situation = Situation {

@@ -33,6 +33,9 @@ const TOLD: usize = 100;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SweepReport {
+    /// Whether nothing was done, because the database is paused.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     /// Keys that were due.
     pub due: usize,
     /// Timers that fired.
@@ -101,6 +104,12 @@ impl StateMachinePlugin {
 impl Core {
     pub(super) async fn sweep(&self) -> Result<SweepReport> {
         let mut report = SweepReport::default();
+        let inner = &self.db()?.inner;
+        inner.revalidate_catalog().await?;
+        if inner.is_paused() {
+            report.paused = true;
+            return Ok(report);
+        }
         let found = self.due_now().await?;
         report.due = found.len();
         let mut oldest = i64::MAX;

@@ -1,0 +1,124 @@
+//! `s3db backup restore`
+
+use std::path::PathBuf;
+
+use s3db::Database;
+use s3db::backup::{BackupPlugin, Mode, RestoreOptions, RestoreReport, Selection};
+use serde_json::json;
+
+use super::{bar, bytes, duration};
+use crate::args::{BackupMode, Format, Reading};
+use crate::context::{Context, Missing};
+use crate::exit;
+use crate::output::{Failure, Printer};
+use crate::table;
+
+/// What was asked for.
+pub(super) struct Wanted {
+    pub(super) id: Option<String>,
+    pub(super) at: Option<String>,
+    pub(super) into: Option<String>,
+    pub(super) resources: Vec<String>,
+    pub(super) renames: Vec<String>,
+    pub(super) ids: Vec<String>,
+    pub(super) mode: BackupMode,
+    pub(super) dry_run: bool,
+    pub(super) force: bool,
+    pub(super) no_compare: bool,
+}
+
+pub(super) async fn run(context: &mut Context, wanted: Wanted, reading: &Reading) -> Result<u8, Failure> {
+    let printer = context.printer()?;
+    let options = options(&wanted)?;
+    // A database that is gone is made anew where it is restored in its own place.
+    let missing = if wanted.dry_run { Missing::Refuse } else { Missing::Create };
+    let own = match (&wanted.into, &reading.from) {
+        (Some(_), Some(_)) => context.without_database(reading).await?,
+        (Some(_), None) => context.connect_for_backups(reading, Missing::Refuse).await?,
+        (None, _) => context.connect_for_backups(reading, missing).await?,
+    };
+    let backups = own.plugin::<BackupPlugin>()?;
+    let into = match &wanted.into {
+        None => own.clone(),
+        Some(url) => context.connect_to(url, PathBuf::from("."), missing).await?,
+    };
+    let id = match (wanted.id, &wanted.at) {
+        (Some(id), _) => id,
+        (None, at) => backups.backup_at(instant(at.as_deref().unwrap_or_default())?).await?,
+    };
+    let (progress, tell) = bar(context, "restore");
+    let report = backups.restore_with(&into, &id, &options, &tell).await?;
+    drop(progress);
+    print(printer, &report, &into, wanted.into.as_deref())?;
+    Ok(exit::DONE)
+}
+
+fn options(wanted: &Wanted) -> Result<RestoreOptions, Failure> {
+    let mut rename = std::collections::BTreeMap::new();
+    for text in &wanted.renames {
+        let pair = text.split_once('=').filter(|(from, to)| !from.is_empty() && !to.is_empty());
+        let Some((from, to)) = pair else {
+            return Err(Failure::usage(format!("--rename '{text}' is no A=B"), "write --rename users=users_old"));
+        };
+        rename.insert(from.to_owned(), to.to_owned());
+    }
+    Ok(RestoreOptions {
+        selection: Selection {
+            resources: wanted.resources.iter().cloned().collect(),
+            ids: wanted.ids.iter().cloned().collect(),
+            rename,
+        },
+        mode: match wanted.mode {
+            BackupMode::Fail => Mode::Fail,
+            BackupMode::Skip => Mode::Skip,
+            BackupMode::Overwrite => Mode::Overwrite,
+            BackupMode::Replace => Mode::Replace,
+        },
+        dry_run: wanted.dry_run,
+        force: wanted.force,
+        pause: None,
+        skip_comparison: wanted.no_compare,
+    })
+}
+
+fn instant(text: &str) -> Result<i64, Failure> {
+    s3db::instant(text)
+        .ok_or_else(|| Failure::input(format!("--at '{text}' is no instant"), "write one such as 2026-11-22T21:00:00Z"))
+}
+
+fn print(printer: Printer, report: &RestoreReport, into: &Database, url: Option<&str>) -> Result<(), Failure> {
+    for warning in &report.warnings {
+        printer.note(&format!("warning: {warning}"));
+    }
+    if printer.format == Format::Table {
+        let what = if report.dry_run { "would restore" } else { "restored" };
+        printer.line(&format!("{what} {} into {}", report.id, into.location()))?;
+        if report.backups.len() > 1 {
+            printer.line(&format!("  from       {} backups that build on each other", report.backups.len()))?;
+        }
+        printer.line(&format!("  proven     {} files, every byte", report.files))?;
+        if report.dry_run {
+            printer.line(&format!("  objects    {} chosen; nothing was written", report.objects))?;
+        } else {
+            printer.line(&format!(
+                "  objects    {} chosen; {} written, {} as they were, {} kept, {} deleted",
+                report.objects, report.written, report.unchanged, report.kept, report.deleted
+            ))?;
+            printer.line(&format!("  compared   {} objects are as in the backup", report.compared))?;
+            printer.line(&format!("  size       {}", bytes(report.bytes)))?;
+        }
+        printer.line(&format!("  took       {}", duration(report.duration)))?;
+        if !report.resources.is_empty() {
+            let rows = report.resources.iter().map(|(name, records)| vec![name.clone(), records.to_string()]);
+            printer.line("")?;
+            printer.line(&table::grid(&["resource", "records"], rows))?;
+        }
+    } else {
+        printer.one(&json!(report))?;
+    }
+    if report.paused && !report.dry_run {
+        let at = url.map_or_else(String::new, |url| format!(" --url {}", s3db::mask(url)));
+        printer.note(&format!("timers, actions and jobs of the copy are paused until `s3db{at} resume`"));
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Other keys for backups that are there: only `keys/` is touched.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::archive::{Archive, blocking};
+use super::keys::{KEY_LIST, KeyFile, KeyList};
+use super::sealed::seal;
+use super::survey::Copy;
+use super::{BackupPlugin, Core};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a change of keys came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RekeyReport {
+    /// Backups that the recipients of the settings open from now on, and nobody else.
+    pub rekeyed: Vec<String>,
+    /// Backups that are not encrypted.
+    pub plain: Vec<String>,
+}
+
+impl BackupPlugin {
+    /// Encrypts the keys of a backup, or of all of this database, to the recipients and the passphrase of the
+    /// settings, and to nobody else. What is stored of the backup stays as it is.
+    ///
+    /// Costs a read of its keys, and a PUT for each file of keys, at each place.
+    ///
+    /// # Errors
+    /// `Integrity` if no key that was given opens it; `Invalid` without encryption in the settings; `NotFound`.
+    pub async fn rekey(&self, id: Option<&str>) -> Result<RekeyReport> {
+        let core = &self.core;
+        let source = core.source().await?;
+        let mut report = RekeyReport::default();
+        let mut found = false;
+        for survey in core.surveys().await? {
+            for copy in &survey.complete {
+                let own = source.as_ref().is_none_or(|source| copy.manifest.source == *source);
+                if id.map_or(own, |id| copy.manifest.id == id) {
+                    found = true;
+                    core.rekey_copy(copy, &mut report).await?;
+                }
+            }
+        }
+        match id.filter(|_| !found) {
+            Some(id) => Err(super::list::nowhere(id, None)),
+            None => Ok(report),
+        }
+    }
+}
+
+impl Core {
+    async fn rekey_copy(&self, copy: &Copy, report: &mut RekeyReport) -> Result<()> {
+        let archive = copy.open(self).await?;
+        let id = copy.manifest.id.clone();
+        if archive.manifest.encryption.is_none() {
+            report.plain.push(id);
+            return Ok(());
+        }
+        let Some(key) = archive.codec()?.key.clone() else { return Ok(()) };
+        let Some(recipients) = self.recipients.clone() else {
+            return Err(Error::new(ErrorKind::Invalid, "the settings name nobody to encrypt to")
+                .guide("set encryption.recipients, recipientFiles, passphraseFile or passphraseEnv"));
+        };
+        let old = archive.key_list().await?;
+        let first = next_number(&archive);
+        let files: Vec<(KeyFile, Vec<u8>)> = blocking(move || recipients.wrap(&key, first)).await?;
+        let whole = |path: &str| format!("{}{path}", copy.standing.folder);
+        // New files first, then the list that names them, then the old ones go: at every moment the list fits.
+        let list = KeyList { files: files.iter().map(|(file, _)| file.clone()).collect() };
+        for (file, bytes) in files {
+            copy.place.shelf.put(&whole(&file.path), Bytes::from(bytes)).await?;
+        }
+        copy.place.shelf.put(&whole(KEY_LIST), Bytes::from(seal(&list)?)).await?;
+        let gone: Vec<String> = old.files.iter().map(|file| whole(&file.path)).collect();
+        copy.place.shelf.delete(&gone).await?;
+        if !report.rekeyed.contains(&id) {
+            report.rekeyed.push(id);
+        }
+        Ok(())
+    }
+}
+
+/// A number that no file of keys has had.
+fn next_number(archive: &Archive) -> usize {
+    let numbers = archive
+        .standing
+        .files
+        .keys()
+        .filter_map(|path| path.strip_prefix("keys/")?.strip_suffix(".age")?.parse::<usize>().ok());
+    numbers.max().unwrap_or_default() + 1
+}

@@ -1,0 +1,131 @@
+//! Backups that were not finished: marked, and swept.
+//!
+//! The mark is the manifest itself, created as `aborted` if nothing stands in its place. The writer of a backup
+//! creates the manifest in the same way, so that exactly one of the two succeeds: what is swept can never become
+//! complete.
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::Core;
+use super::manifest::{self, BEGUN, Begun, FORMAT, Found, MANIFEST, VERSION};
+use super::rows::BackupStatus;
+use super::sealed::{seal, unseal};
+use super::shelf::{Place, Standing};
+use super::survey::Survey;
+use crate::error::Result;
+
+/// The mark of a swept backup stays so long, for a writer that was taken for dead and is not.
+const MARK_MS: i64 = 24 * 3_600_000;
+
+impl Core {
+    /// Sweeps what unfinished backups of a database left at a place, but not the one that runs.
+    pub(super) async fn sweep_unfinished(
+        &self,
+        place: &Place,
+        survey: &Survey,
+        source: &str,
+        running: Option<&str>,
+    ) -> Result<Vec<String>> {
+        let mut swept = Vec::new();
+        for standing in &survey.unfinished {
+            if running.is_some_and(|running| running.contains(stamp(&standing.id))) {
+                continue;
+            }
+            if self.give_up(place, standing, Some(source)).await? {
+                swept.push(standing.id.clone());
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Marks an unfinished backup and removes its files; `false` if it is left alone: it is complete by now, or
+    /// is not ours.
+    pub(super) async fn give_up(&self, place: &Place, standing: &Standing, source: Option<&str>) -> Result<bool> {
+        let shelf = &place.shelf;
+        let whole = |file: &str| format!("{}{file}", standing.folder);
+        let now_ms = shelf.now_ms();
+        if standing.has_manifest() {
+            // It was marked before; what landed since is removed, and the mark when it is old.
+            let old = self.is_old_mark(place, standing).await?;
+            let files = standing.files.keys().filter(|file| old || file.as_str() != MANIFEST).map(|file| whole(file));
+            let files: Vec<String> = files.collect();
+            let swept = !files.is_empty();
+            shelf.delete(&files).await?;
+            return Ok(swept);
+        }
+        let begun = match shelf.get(&whole(BEGUN)).await? {
+            Some(bytes) => unseal::<Begun>(&bytes, BEGUN).ok(),
+            None => None,
+        };
+        let known_source = begun.as_ref().map(|begun| begun.source.as_str());
+        if source.is_some() && known_source != source {
+            return Ok(false);
+        }
+        let begun_ms = begun.as_ref().map_or(i64::MAX, |begun| begun.at_ms);
+        if !shelf.is_conditional() && source.is_some() && now_ms.saturating_sub(begun_ms) < MARK_MS {
+            return Ok(false);
+        }
+        let mark = json!({
+            "format": FORMAT, "version": VERSION, "id": standing.id, "status": "aborted", "atMs": now_ms,
+        });
+        if !shelf.create(&whole(MANIFEST), Bytes::from(seal(&mark)?)).await? {
+            let there = shelf.get(&whole(MANIFEST)).await?.unwrap_or_default();
+            if matches!(manifest::read(&there, &standing.id), Ok(Found::Complete(_))) {
+                return Ok(false);
+            }
+        }
+        let files: Vec<String> =
+            shelf.list(&standing.folder).await?.into_iter().map(|s| s.path).filter(|p| *p != whole(MANIFEST)).collect();
+        shelf.delete(&files).await?;
+        self.tell(&format!("the unfinished backup '{}' at {} was swept", standing.id, place.location()));
+        Ok(true)
+    }
+
+    async fn is_old_mark(&self, place: &Place, standing: &Standing) -> Result<bool> {
+        let Some(bytes) = place.shelf.get(&format!("{}{MANIFEST}", standing.folder)).await? else { return Ok(false) };
+        let mark: serde_json::Value = unseal(&bytes, MANIFEST)?;
+        let at_ms = mark.get("atMs").and_then(serde_json::Value::as_i64);
+        Ok(at_ms.is_some_and(|at_ms| place.shelf.now_ms() - at_ms > MARK_MS))
+    }
+
+    /// Corrects the rows of backups whose processes died.
+    pub(super) async fn correct_rows(&self, running: Option<&str>) -> Result<Vec<String>> {
+        let Some(rows) = self.rows().await? else { return Ok(Vec::new()) };
+        let open = crate::query::Query::filter(json!({ "status": BackupStatus::InProgress }));
+        let mut corrected = Vec::new();
+        for row in rows.list(&open).await?.items {
+            if running.is_some_and(|running| running.contains(stamp(&row.id))) {
+                continue;
+            }
+            let change = json!({
+                "status": BackupStatus::Failed, "phase": null, "error": "the process ended before the backup did",
+            });
+            rows.update(&row.id, change).await?;
+            corrected.push(row.id);
+        }
+        Ok(corrected)
+    }
+
+    /// Who holds the lease of backups now.
+    pub(super) async fn lease_holder(&self) -> Result<Option<String>> {
+        let inner = &self.db()?.inner;
+        let Some((record, _)) = inner.read_lease(super::create::LEASE).await? else { return Ok(None) };
+        let written = s3db_format::date::instant(&record.written_at).unwrap_or_default();
+        let ttl_ms = i64::try_from(record.ttl_ms).unwrap_or(i64::MAX);
+        let live = inner.store.now_ms().saturating_sub(written) <= ttl_ms;
+        Ok(record.owner.filter(|_| live))
+    }
+
+    /// Whether a backup is being made now, in any process.
+    pub(super) async fn is_running(&self, id: &str) -> Result<bool> {
+        Ok(self.lease_holder().await?.is_some_and(|holder| holder.contains(stamp(id))))
+    }
+}
+
+/// The part of an id that says which run made it, whatever the type became.
+pub(super) fn stamp(id: &str) -> &str {
+    let underscore = |text: &str| text.find('_').map_or(0, |at| at + 1);
+    let rest = id.get(underscore(id)..).unwrap_or_default();
+    rest.get(underscore(rest)..).unwrap_or_default()
+}

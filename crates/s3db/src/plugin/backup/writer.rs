@@ -1,0 +1,336 @@
+//! Writing one backup to one place.
+//!
+//! Order: `begun.json`; files of segments, large objects and the index, as they fill; contents; keys; each file
+//! read back; the manifest, only if nothing stands in its place. A crash before the manifest leaves a backup
+//! that is not listed as good, and that the next one sweeps.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use super::archive::blocking;
+use super::codec::Codec;
+use super::keys::{KEY_LIST, KeyList, Recipients};
+use super::limiter::Limiter;
+use super::line::Line;
+use super::manifest::{BEGUN, Begun, CONTENTS, FileEntry, FileKind, LISTED, MANIFEST, MANIFEST_BYTES, Manifest};
+use super::sealed::{seal, sha256};
+use super::shelf::Place;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Bytes of a segment before it is compressed; one line may be longer.
+const SEGMENT_BYTES: usize = 4 << 20;
+/// Bytes of a file of the index before it is compressed.
+const INDEX_BYTES: usize = 1 << 20;
+/// Files that are made and sent at once.
+const AT_ONCE: usize = 3;
+/// Lines of a file that lists files.
+const LIST_LINES: usize = 20_000;
+
+/// Lines that are on their way into a file.
+#[derive(Debug, Default)]
+struct Filling {
+    text: Vec<u8>,
+    lines: u64,
+    first: String,
+    /// Files of this kind so far.
+    files: usize,
+}
+
+impl Filling {
+    fn push(&mut self, key: &str, line: &impl Serialize) -> Result<()> {
+        if self.text.is_empty() {
+            key.clone_into(&mut self.first);
+        }
+        serde_json::to_writer(&mut self.text, line).map_err(|e| Error::new(ErrorKind::Internal, e.to_string()))?;
+        self.text.push(b'\n');
+        self.lines += 1;
+        Ok(())
+    }
+}
+
+/// A file that was sent, with the key that its lines begin with.
+type Sent = (String, FileEntry);
+
+/// A backup that is being written.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) place: Place,
+    pub(super) folder: String,
+    pub(super) codec: Codec,
+    verify: bool,
+    limiter: Option<Arc<Limiter>>,
+    segment: Filling,
+    index: Filling,
+    objects: usize,
+    files: Vec<Sent>,
+    sending: JoinSet<Result<Sent>>,
+}
+
+impl Writer {
+    /// Says at the place that a backup begins.
+    pub(super) async fn begin(
+        place: Place,
+        folder: String,
+        codec: Codec,
+        begun: &Begun,
+        verify: bool,
+        limiter: Option<Arc<Limiter>>,
+    ) -> Result<Self> {
+        place.shelf.put(&format!("{folder}{BEGUN}"), Bytes::from(seal(begun)?)).await?;
+        Ok(Self {
+            place,
+            folder,
+            codec,
+            verify,
+            limiter,
+            segment: Filling::default(),
+            index: Filling::default(),
+            objects: 0,
+            files: Vec::new(),
+            sending: JoinSet::new(),
+        })
+    }
+
+    /// Adds an object. Keys come in order, but for the breaks that [`Writer::cut`] makes.
+    pub(super) async fn push(&mut self, line: &Line) -> Result<()> {
+        self.segment.push(&line.key, line)?;
+        self.index.push(&line.key, &line.index(self.segment.files + 1))?;
+        if self.segment.text.len() >= SEGMENT_BYTES {
+            self.send(FileKind::Segment).await?;
+        }
+        if self.index.text.len() >= INDEX_BYTES {
+            self.send(FileKind::Index).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the open files: the next key may be smaller than the last.
+    pub(super) async fn cut(&mut self) -> Result<()> {
+        self.send(FileKind::Segment).await?;
+        self.send(FileKind::Index).await
+    }
+
+    /// Begins a large object; its parts are named by this number.
+    pub(super) fn begin_object(&mut self) -> usize {
+        self.objects += 1;
+        self.objects
+    }
+
+    /// Adds a part of a large object and returns the path of its file.
+    pub(super) async fn part(&mut self, object: usize, part: usize, body: Bytes) -> Result<String> {
+        let path = format!("objects/{object}.{part}{}", self.codec.ending());
+        let file = Unsent { path: path.clone(), kind: FileKind::Object, number: object, lines: 0, plain: body };
+        // Parts are listed in the order of objects, and of the parts of one.
+        self.spawn(format!("{object:012}.{part:012}"), file).await?;
+        Ok(path)
+    }
+
+    /// Forgets a large object that changed while it was read.
+    pub(super) async fn drop_object(&mut self, object: usize) -> Result<()> {
+        self.drain(0).await?;
+        let is_its = |file: &FileEntry| file.kind == FileKind::Object && file.number == object;
+        let paths: Vec<String> =
+            self.files.iter().filter(|(_, f)| is_its(f)).map(|(_, f)| format!("{}{}", self.folder, f.path)).collect();
+        self.files.retain(|(_, file)| !is_its(file));
+        self.place.shelf.delete(&paths).await
+    }
+
+    async fn send(&mut self, kind: FileKind) -> Result<()> {
+        let (filling, name) = match kind {
+            FileKind::Index => (&mut self.index, "index"),
+            _ => (&mut self.segment, "segments"),
+        };
+        if filling.text.is_empty() {
+            return Ok(());
+        }
+        filling.files += 1;
+        let number = filling.files;
+        let full = std::mem::replace(filling, Filling { files: number, ..Filling::default() });
+        let path = format!("{name}/{number}.jsonl{}", self.codec.ending());
+        let file = Unsent { path, kind, number, lines: full.lines, plain: Bytes::from(full.text) };
+        self.spawn(full.first, file).await
+    }
+
+    async fn spawn(&mut self, first: String, file: Unsent) -> Result<()> {
+        self.drain(AT_ONCE - 1).await?;
+        let (place, codec, verify) = (self.place.clone(), self.codec.clone(), self.verify);
+        let (folder, limiter) = (self.folder.clone(), self.limiter.clone());
+        self.sending.spawn(async move {
+            let entry = send(&place, &folder, &codec, file, verify, limiter.as_deref()).await?;
+            Ok((first, entry))
+        });
+        Ok(())
+    }
+
+    /// Waits until at most so many files are on their way.
+    async fn drain(&mut self, most: usize) -> Result<()> {
+        while self.sending.len() > most {
+            let Some(ended) = self.sending.join_next().await else { return Ok(()) };
+            let sent = ended.map_err(|e| Error::new(ErrorKind::Internal, format!("sending a file ended: {e}")))?;
+            self.files.push(sent?);
+        }
+        Ok(())
+    }
+
+    /// Writes the rest, and the manifest last. `draft` is a manifest without files.
+    ///
+    /// # Errors
+    /// `Conflict` if the backup was given up by somebody who took its process for dead.
+    pub(super) async fn finish(
+        &mut self,
+        contents: &serde_json::Value,
+        recipients: Option<&Recipients>,
+        draft: Manifest,
+    ) -> Result<(Manifest, Vec<u8>)> {
+        self.cut().await?;
+        let file = Unsent {
+            path: format!("{CONTENTS}{}", self.codec.ending()),
+            kind: FileKind::Contents,
+            number: 1,
+            lines: 0,
+            plain: Bytes::from(contents.to_string()),
+        };
+        self.spawn(String::new(), file).await?;
+        self.drain(0).await?;
+        if let (Some(recipients), Some(key)) = (recipients, &self.codec.key) {
+            let (recipients, key) = (recipients.clone(), key.clone());
+            let files = blocking(move || recipients.wrap(&key, 1)).await?;
+            let list = KeyList { files: files.iter().map(|(file, _)| file.clone()).collect() };
+            for (file, bytes) in files {
+                self.place.shelf.put(&format!("{}{}", self.folder, file.path), Bytes::from(bytes)).await?;
+            }
+            self.place.shelf.put(&format!("{}{KEY_LIST}", self.folder), Bytes::from(seal(&list)?)).await?;
+        }
+        self.files.sort_by(|(a, x), (b, y)| (x.kind, a).cmp(&(y.kind, b)));
+        let files: Vec<FileEntry> = std::mem::take(&mut self.files).into_iter().map(|(_, file)| file).collect();
+        let size = files.iter().map(|file| file.size).sum();
+        let files = self.listed(files).await?;
+        let manifest = Manifest { files, size, ..draft };
+        let bytes = seal(&manifest)?;
+        if bytes.len() > MANIFEST_BYTES {
+            return Err(Error::new(ErrorKind::Invalid, format!("the manifest would have {} bytes", bytes.len()))
+                .guide("back up fewer resources at once, by include and exclude"));
+        }
+        self.commit(&manifest, &bytes).await?;
+        // Where it stays it does no harm: the manifest decides.
+        if let Err(error) = self.place.shelf.delete(&[format!("{}{BEGUN}", self.folder)]).await {
+            tracing::debug!(target: "s3db::backup", %error, "{BEGUN} is left over");
+        }
+        Ok((manifest, bytes))
+    }
+
+    /// Many files are listed in files of their own, so that the manifest stays small.
+    async fn listed(&self, files: Vec<FileEntry>) -> Result<Vec<FileEntry>> {
+        if files.len() <= LISTED {
+            return Ok(files);
+        }
+        let plain = Codec { compression: super::settings::Compression::None, key: None };
+        let mut lists = Vec::new();
+        for (chunk, number) in files.chunks(LIST_LINES).zip(1..) {
+            let mut filling = Filling::default();
+            for file in chunk {
+                filling.push("", file)?;
+            }
+            let file = Unsent {
+                path: format!("files/{number}.jsonl"),
+                kind: FileKind::Files,
+                number,
+                lines: filling.lines,
+                plain: Bytes::from(filling.text),
+            };
+            lists.push(send(&self.place, &self.folder, &plain, file, self.verify, self.limiter.as_deref()).await?);
+        }
+        Ok(lists)
+    }
+
+    async fn commit(&self, manifest: &Manifest, bytes: &[u8]) -> Result<()> {
+        let path = format!("{}{MANIFEST}", self.folder);
+        if !self.place.shelf.create(&path, Bytes::from(bytes.to_vec())).await? {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!("backup '{}' was given up by another process", manifest.id),
+            )
+            .guide("that process took this one for dead; look at `s3db backup list`, and begin a new backup"));
+        }
+        if self.place.shelf.is_conditional() {
+            return Ok(());
+        }
+        // Somebody may have given it up at the same time, and swept its files.
+        let there = self.place.shelf.list(&self.folder).await?;
+        let whole = |file: &FileEntry| {
+            there
+                .iter()
+                .any(|stored| stored.size == file.size && stored.path.strip_prefix(&self.folder) == Some(&file.path))
+        };
+        if manifest.files.iter().all(whole) {
+            return Ok(());
+        }
+        self.place.shelf.delete(std::slice::from_ref(&path)).await?;
+        Err(Error::new(ErrorKind::Conflict, format!("files of backup '{}' are gone", manifest.id))
+            .guide("another process swept them; begin a new backup"))
+    }
+
+    /// Waits for what is on its way, so that nothing lands any more.
+    pub(super) async fn settle(&mut self) {
+        while let Some(ended) = self.sending.join_next().await {
+            // The backup is given up: what became of its files makes no difference.
+            drop(ended);
+        }
+    }
+}
+
+/// A file that is to be sent.
+struct Unsent {
+    path: String,
+    kind: FileKind,
+    number: usize,
+    lines: u64,
+    plain: Bytes,
+}
+
+async fn send(
+    place: &Place,
+    folder: &str,
+    codec: &Codec,
+    file: Unsent,
+    verify: bool,
+    limiter: Option<&Limiter>,
+) -> Result<FileEntry> {
+    let codec = codec.clone();
+    let plain = file.plain;
+    let bytes = plain.len() as u64;
+    let (stored, digest) = blocking(move || {
+        let stored = Bytes::from(codec.encode(&plain)?);
+        let digest = sha256(&stored);
+        Ok((stored, digest))
+    })
+    .await?;
+    let size = stored.len() as u64;
+    if let Some(limiter) = limiter {
+        limiter.pass(size).await;
+    }
+    let path = format!("{folder}{}", file.path);
+    place.shelf.put(&path, stored).await?;
+    if verify {
+        let there = place.shelf.get(&path).await?.unwrap_or_default();
+        if there.len() as u64 != size || blocking(move || Ok(sha256(&there))).await? != digest {
+            return Err(Error::new(
+                ErrorKind::Integrity,
+                format!("{path} at {} is not what was written", place.location()),
+            )
+            .guide("the destination loses or changes bytes; use another one"));
+        }
+    }
+    Ok(FileEntry {
+        path: file.path,
+        kind: file.kind,
+        number: file.number,
+        size,
+        sha256: digest,
+        bytes,
+        lines: file.lines,
+    })
+}

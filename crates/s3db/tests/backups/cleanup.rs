@@ -1,0 +1,112 @@
+//! Retention, pins, deletes, and what is left of unfinished backups.
+
+use s3db::ErrorKind;
+use s3db::backup::{BackupType, Retention, VerifyLevel};
+use s3db::store::{Precondition, Put, Quirks, Store};
+use serde_json::json;
+
+use crate::world::{World, backups, fill};
+
+const DAY: u64 = 86_400;
+
+fn ids(rows: &[s3db::backup::CleanupRow]) -> Vec<&str> {
+    rows.iter().map(|row| row.id.as_str()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_says_what_the_real_run_does() {
+    let world = World::new(Quirks::S3);
+    let plugin = world.builder().retention(Retention { daily: Some(3), ..Retention::default() }).build().unwrap();
+    let db = world.connect(world.source.clone(), plugin).await;
+    fill(&db).await;
+    let mut made = Vec::new();
+    for day in 0..6 {
+        let kind = if day % 3 == 0 { BackupType::Full } else { BackupType::Incremental };
+        made.push(backups(&db).backup(kind).await.unwrap().id);
+        db.resource("users").await.unwrap().insert(json!({"name": format!("n{day}")})).await.unwrap();
+        world.pass(DAY).await;
+    }
+    let pinned = made[0].clone();
+    backups(&db).pin(&pinned).await.unwrap();
+    assert!(backups(&db).verify(&made[2], VerifyLevel::Full).await.unwrap().valid);
+    let before = world.shelf.snapshot().len();
+    let dry = backups(&db).cleanup(true).await.unwrap();
+    assert_eq!(world.shelf.snapshot().len(), before, "a dry run changes nothing");
+    let real = backups(&db).cleanup(false).await.unwrap();
+    assert_eq!(ids(&dry.kept), ids(&real.kept));
+    assert_eq!(ids(&dry.deleted), ids(&real.deleted));
+    // Days 3 to 5 by the rule; day 2 as the newest verified; days 0 and 1 as its parents.
+    assert_eq!(ids(&real.deleted), Vec::<&str>::new(), "{:?}", real.kept);
+    let reasons: Vec<String> = real.kept.iter().map(|row| row.reasons.join(", ")).collect();
+    assert_eq!(reasons[3], "newest verified");
+    assert_eq!(reasons[4], format!("parent of {}", made[2]));
+    assert_eq!(reasons[5], format!("pinned, parent of {}", made[1]));
+    assert!(backups(&db).verify(&made[5], VerifyLevel::Quick).await.unwrap().valid);
+    // A later one that is verified frees the older chain, but for the pinned one.
+    assert!(backups(&db).verify(&made[5], VerifyLevel::Sample).await.unwrap().valid);
+    let real = backups(&db).cleanup(false).await.unwrap();
+    assert_eq!(ids(&real.deleted), [made[2].as_str(), made[1].as_str()]);
+    backups(&db).unpin(&pinned).await.unwrap();
+    let real = backups(&db).cleanup(false).await.unwrap();
+    assert_eq!(ids(&real.deleted), [pinned.as_str()]);
+    let listed = backups(&db).list_backups(&Default::default()).await.unwrap();
+    assert_eq!(listed.len(), 3, "rows went with the objects");
+    assert!(world.shelf.snapshot().keys().all(|key| !key.contains(&pinned)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_policy_nothing_is_deleted_and_other_databases_are_left_alone() {
+    let world = World::new(Quirks::S3);
+    let db = world.open().await;
+    fill(&db).await;
+    for _ in 0..3 {
+        backups(&db).backup(BackupType::Full).await.unwrap();
+        world.pass(DAY).await;
+    }
+    assert_eq!(backups(&db).cleanup(false).await.unwrap().deleted.len(), 0);
+    let (_, other) = world.empty().await;
+    let strict = Retention { last: Some(1), ..Retention::default() };
+    let theirs = world.connect(world.store(), world.builder().retention(strict.clone()).build().unwrap()).await;
+    fill(&theirs).await;
+    backups(&theirs).backup(BackupType::Full).await.unwrap();
+    assert_eq!(backups(&theirs).cleanup(false).await.unwrap().deleted.len(), 0);
+    assert!(!backups(&other).cleanup(false).await.unwrap().warnings.is_empty(), "it never made a backup");
+    let own = world.connect(world.source.clone(), world.builder().retention(strict).build().unwrap()).await;
+    let report = backups(&own).cleanup(false).await.unwrap();
+    assert_eq!((report.kept.len(), report.deleted.len()), (1, 2), "one that would delete everything keeps the newest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletes_keep_what_others_build_on_what_is_pinned_and_what_is_read() {
+    let world = World::new(Quirks::S3);
+    let db = world.open().await;
+    fill(&db).await;
+    let plugin = backups(&db);
+    let full = plugin.backup(BackupType::Full).await.unwrap().id;
+    world.pass(10).await;
+    let next = plugin.backup(BackupType::Incremental).await.unwrap().id;
+    assert_eq!(plugin.delete(&full).await.unwrap_err().kind(), ErrorKind::Conflict);
+    plugin.pin(&next).await.unwrap();
+    assert_eq!(plugin.delete(&next).await.unwrap_err().kind(), ErrorKind::Conflict);
+    plugin.unpin(&next).await.unwrap();
+    // A reader's lock, as another process would write it.
+    let lock = json!({"owner": "restore by process 1", "atMs": world.shelf.now_ms()}).to_string();
+    let sealed = seal(&lock);
+    let put = Put { body: sealed.into(), ..Put::default() };
+    world.shelf.put("pins/01.json", put, Precondition::None).await.unwrap();
+    assert_eq!(plugin.delete(&next).await.unwrap_err().kind(), ErrorKind::Busy);
+    assert!(plugin.verify(&next, VerifyLevel::Full).await.unwrap().valid, "it is still there");
+    // The reader died: its lock is not renewed.
+    world.pass(200).await;
+    plugin.delete(&next).await.unwrap();
+    plugin.delete(&full).await.unwrap();
+    assert!(world.shelf.snapshot().is_empty(), "{:?}", world.shelf.snapshot().keys());
+    assert_eq!(plugin.delete(&full).await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(plugin.list_backups(&Default::default()).await.unwrap().is_empty());
+}
+
+fn seal(text: &str) -> String {
+    use sha2::Digest as _;
+    let digest: String = sha2::Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    format!("{},\"sha256\":\"{digest}\"}}\n", text.strip_suffix('}').unwrap())
+}
