@@ -487,3 +487,103 @@ fn machines_refuse_with_the_thing_and_the_way_out() {
         .run(&["machine", "send", "order", "o1", "CANCEL", "--json"]);
     insta::assert_snapshot!(machine_snapshot(&s));
 }
+
+const BACKUP_SETTINGS: &str = "url = \"file:./data\"\n[backup]\nretention = { last = 1 }\n[[backup.destinations]]\ntype = \"filesystem\"\npath = \"./backups\"\n";
+
+/// A database with two users and a destination.
+fn with_destination() -> Session {
+    let mut s = Session::new();
+    s.write("s3db.toml", BACKUP_SETTINGS);
+    s.run(&["init", "--quiet"]).run(&["resource", "create", "users", "--attributes", USERS, "--quiet"]);
+    s.run(&["insert", "users", r#"[{"id": "ana", "name": "Ana"}, {"id": "ben", "name": "Ben"}]"#]);
+    s.transcript.clear();
+    s
+}
+
+/// The ids of backups as they were made.
+fn backup_ids(s: &Session) -> Vec<String> {
+    let output = s.command(&["backup", "list", "--output", "jsonl"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let id = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+    text.lines().rev().map(id).collect()
+}
+
+/// A transcript without what differs from run to run.
+fn backup_snapshot(s: &Session) -> String {
+    let mut text = s.finish();
+    for (pattern, plain) in [
+        (r"backup_(full|incremental|differential)_\d{8}T\d{9}Z_[a-z2-7]{6}", "[$1 backup]"),
+        (r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{3}Z)?", "[time]"),
+        (r"\d{4}-\d{2}-\d{2}", "[day]"),
+        (r"\b[0-9A-Z]{26}\b", "[ulid]"),
+        (r"\b[0-9a-f]{64}\b", "[sha256]"),
+        (r"\d+(\.\d+)? (KiB|B)\b", "[size]"),
+        (r"\d+(\.\d+)? m?s\b", "[duration]"),
+        (r#""(size|duration|logicalSize|bytes)":\s*\d+"#, r#""$1": 0"#),
+        (r"─+", "─"),
+        (r" {2,}", "  "),
+    ] {
+        text = regex::Regex::new(pattern).unwrap().replace_all(&text, plain).into_owned();
+    }
+    text
+}
+
+#[test]
+fn a_backup_is_made_verified_restored_and_cleaned_up() {
+    let mut s = with_destination();
+    s.run(&["backup", "create", "--output", "table"])
+        .run(&["delete", "users", "ben"])
+        .run(&["insert", "users", r#"{"id": "eva", "name": "Eva"}"#])
+        .run(&["backup", "create", "--type", "incremental", "--json"]);
+    let ids = backup_ids(&s);
+    let (full, changes) = (ids[0].as_str(), ids[1].as_str());
+    s.run(&["backup", "list", "--output", "table"])
+        .run(&["backup", "show", changes, "--output", "table"])
+        .run(&["backup", "verify", changes, "--json"])
+        .run(&["backup", "verify", changes, "--level", "drill", "--output", "table"])
+        .run(&["backup", "restore", changes, "--into", "file:./copy", "--dry-run", "--output", "table"])
+        .run(&["backup", "restore", changes, "--into", "file:./copy", "--output", "table"])
+        .run(&["--url", "file:./copy", "list", "users"])
+        .run(&["--url", "file:./copy", "resume"])
+        .run(&["backup", "restore", full, "--resource", "users", "--rename", "users=old", "--json"])
+        .run(&["list", "old", "--fields", "name"])
+        .run(&["backup", "pin", full])
+        .run(&["backup", "unpin", full])
+        .run(&["backup", "cleanup", "--dry-run", "--output", "table"])
+        .run(&["backup", "delete", changes, "--yes"])
+        .run(&["backup", "list", "--from", "backups", "--output", "table"])
+        .run(&["pause"])
+        .run(&["resume"]);
+    insta::assert_snapshot!(backup_snapshot(&s));
+}
+
+#[test]
+fn backups_refuse_with_the_thing_and_the_way_out() {
+    let mut s = with_destination();
+    s.run(&["backup", "create", "--quiet", "--output", "table"]);
+    let id = backup_ids(&s).remove(0);
+    s.run(&["backup", "restore", &id])
+        .run(&["backup", "restore", &id, "--json"])
+        .run(&["backup", "restore", &id, "--resource", "user"])
+        .run(&["backup", "restore", &id, "--rename", "users"])
+        .run(&["backup", "restore", &id, "--id", "zoe", "--mode", "overwrite"])
+        .run(&["backup", "restore", "--at", "yesterday"])
+        .run(&["backup", "restore", "--at", "2020-01-01T00:00:00Z"])
+        .run(&["backup", "restore"])
+        .run(&["backup", "show", "backup_full_x"])
+        .run(&["backup", "delete", &id])
+        .run(&["backup", "cancel", &id])
+        .run(&["backup", "verify", &id, "--from", "nowhere"])
+        .run(&["backup", "verify", &id, "--identity", "none.key"]);
+    let segment = s.path().join("backups").join(&id).join("segments/1.jsonl.gz");
+    std::fs::write(&segment, b"damaged").unwrap();
+    s.run(&["backup", "verify", &id, "--output", "table"])
+        .run(&["backup", "restore", &id, "--into", "file:./copy"])
+        .run(&["backup", "list", "--output", "table"]);
+    assert!(!s.path().join("copy").exists(), "nothing was made for a restore that was refused");
+    s.write("s3db.toml", "url = \"file:./data\"\n");
+    s.run(&["backup", "create"]).run(&["backup", "list"]);
+    s.write("s3db.toml", &BACKUP_SETTINGS.replace("last", "lst"));
+    s.run(&["backup", "create"]);
+    insta::assert_snapshot!(backup_snapshot(&s));
+}

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use s3db::backup::{BackupPlugin, BackupType, RestoreOptions};
 use s3db::state_machine::{Action, MachineDefinition, State, StateMachinePlugin, Target};
 use s3db::store::memory::Memory;
 use s3db::store::meter::{Counters, Counts, Meter};
@@ -256,6 +257,7 @@ async fn every_operation_costs_what_the_table_says() {
     shared(&mut b).await;
     leases(&mut b, &db).await;
     machines(&mut b).await;
+    backups(&mut b).await;
     compare(&b.table);
 }
 
@@ -449,6 +451,41 @@ async fn s3dbjs_log(b: &mut Bench) {
     let t = b.start();
     machines.send("m", "e", "GO", json!({})).await.unwrap();
     b.row("transition on the log resource of s3db.js, warm", "9, and racy", at_most(4, 4), t);
+}
+
+/// Backups: the requests to the database. Those to the destination come beside: a few for each file.
+async fn backups(b: &mut Bench) {
+    let meter = Meter::new(Arc::new(Memory::new()));
+    (b.counters, b.store) = (meter.counters(), Arc::new(meter));
+    let shelf: Arc<dyn Store> = Arc::new(Memory::new());
+    let connect = async |store: Arc<dyn Store>| {
+        let plugin = BackupPlugin::builder().destination_store(Arc::clone(&shelf)).build().unwrap();
+        Database::builder("memory://").store(store).plugin(plugin).connect().await.unwrap()
+    };
+    let db = connect(Arc::clone(&b.store)).await;
+    let r = db.create_resource(ResourceDefinition::new("r").attribute("s", "string")).await.unwrap();
+    fill(&r, 2500).await;
+    let plugin = db.plugin::<BackupPlugin>().unwrap();
+    // What is made once: the resource of rows, and the database's id.
+    let first = plugin.backup(BackupType::Full).await.unwrap();
+    let objects = first.counts.objects;
+    let t = b.start();
+    let made = plugin.backup(BackupType::Full).await.unwrap();
+    let most = objects + objects.div_ceil(1000) + 12;
+    b.row(&format!("full backup of {objects} objects"), "15 + N, empty archive", at_most(most, 0), t);
+    r.update("r00001", json!({"s": "changed"})).await.unwrap();
+    let t = b.start();
+    let changes = plugin.backup(BackupType::Incremental).await.unwrap();
+    // The records are younger than the margin here, so that each is read again and compared.
+    let label = "incremental backup, 1 changed, all younger than the margin";
+    b.row(label, "–", at_most(most + 4, 0), t);
+    assert_eq!(changes.counts.stored, 1);
+    let meter = Meter::new(Arc::new(Memory::new()));
+    (b.counters, b.store) = (meter.counters(), Arc::new(meter));
+    let copy = connect(Arc::clone(&b.store)).await;
+    let t = b.start();
+    copy.plugin::<BackupPlugin>().unwrap().restore(&made.id, &RestoreOptions::default()).await.unwrap();
+    b.row(&format!("restore of {objects} objects, compared"), "always fails", at_most(2 * objects + 12, 0), t);
 }
 
 fn compare(table: &str) {

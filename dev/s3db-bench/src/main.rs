@@ -6,6 +6,7 @@
 //! cargo run --release -p s3db-bench -- bucket URL      beside the bare AWS SDK, on the same server
 //! cargo run --release -p s3db-bench -- growth          at 1×, 10× and 100× the data
 //! cargo run --release -p s3db-bench -- machines        transitions beside the writes they are made of
+//! cargo run --release -p s3db-bench -- backups 10000   beside restic over the same records as files
 //! cargo run --release -p s3db-bench -- secrets         own salt, and one of its own in each record
 //! cargo run --release -p s3db-bench -- peer URL        in turns with s3db.js, dev/peer/bench.mjs
 //! ```
@@ -15,6 +16,7 @@
     reason = "this program prints what it measures by the clock"
 )]
 
+mod backups;
 mod bucket;
 mod embedded;
 mod growth;
@@ -62,6 +64,22 @@ enum Bench {
         #[arg(long, default_value_t = 5_000)]
         operations: usize,
     },
+    /// Backup and restore beside restic
+    Backups {
+        /// Records
+        #[arg(default_values_t = [10_000, 100_000])]
+        records: Vec<usize>,
+    },
+    /// One step of that, in a process whose memory holds nothing else
+    #[command(hide = true)]
+    BackupsOne {
+        /// fill, backup, incremental or restore
+        step: String,
+        /// Where
+        folder: std::path::PathBuf,
+        /// Records
+        records: usize,
+    },
     /// What secret fields cost
     Secrets,
     /// What dev/peer/bench.mjs does with s3db.js
@@ -85,6 +103,8 @@ async fn main() -> Outcome<()> {
         Bench::Growth { records } => growth::run(records).await,
         Bench::GrowthOne { directory, query } => growth::one(&directory, query).await,
         Bench::Machines { operations } => machines::run(operations).await,
+        Bench::Backups { records } => backups::run(records).await,
+        Bench::BackupsOne { step, folder, records } => backups::one(&step, &folder, records).await,
         Bench::Secrets => secrets::run().await,
         Bench::Peer { url, operations } => peer::run(&url, operations).await,
     }

@@ -31,6 +31,14 @@ url = "file:./s3db-data"
 # State machines; `s3db machine define` stores what these files say. See docs/state-machines.md.
 # [stateMachine]
 # files = ["machines/*.json"]
+
+# Backups; `s3db backup create` makes one. See docs/backups.md.
+# [backup]
+# compression = "zstd"
+# retention = { daily = 7, weekly = 4, monthly = 12 }
+# [[backup.destinations]]
+# type = "filesystem"
+# path = "./backups/{date}/"
 "#;
 
 pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {

@@ -118,7 +118,9 @@ fn print(printer: Printer, backup: &BackupSummary) -> Result<(), Failure> {
     line("objects", format!("{} in all; {} stored, {} gone since", counts.objects, counts.stored, counts.deleted))?;
     line("size", format!("{} ({} unpacked)", bytes(backup.size), bytes(backup.logical_size)))?;
     let encrypted = if backup.encrypted { ", encrypted" } else { "" };
-    line("files", format!("{}{encrypted}", backup.compression))?;
+    if !backup.compression.is_empty() {
+        line("files", format!("{}{encrypted}", backup.compression))?;
+    }
     if backup.pinned {
         line("pinned", "cleanup never deletes it".to_owned())?;
     }

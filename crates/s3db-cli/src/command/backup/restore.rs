@@ -1,9 +1,9 @@
 //! `s3db backup restore`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use s3db::Database;
 use s3db::backup::{BackupPlugin, Mode, RestoreOptions, RestoreReport, Selection};
+use s3db::{Database, ErrorKind, Location};
 use serde_json::json;
 
 use super::{bar, bytes, duration};
@@ -30,27 +30,68 @@ pub(super) struct Wanted {
 pub(super) async fn run(context: &mut Context, wanted: Wanted, reading: &Reading) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let options = options(&wanted)?;
-    // A database that is gone is made anew where it is restored in its own place.
-    let missing = if wanted.dry_run { Missing::Refuse } else { Missing::Create };
-    let own = match (&wanted.into, &reading.from) {
-        (Some(_), Some(_)) => context.without_database(reading).await?,
-        (Some(_), None) => context.connect_for_backups(reading, Missing::Refuse).await?,
-        (None, _) => context.connect_for_backups(reading, missing).await?,
-    };
-    let backups = own.plugin::<BackupPlugin>()?;
-    let into = match &wanted.into {
-        None => own.clone(),
-        Some(url) => context.connect_to(url, PathBuf::from("."), missing).await?,
-    };
+    let reader = reader(context, reading).await?;
+    let backups = reader.plugin::<BackupPlugin>()?;
     let id = match (wanted.id, &wanted.at) {
         (Some(id), _) => id,
         (None, at) => backups.backup_at(instant(at.as_deref().unwrap_or_default())?).await?,
     };
+    let (url, base) = match &wanted.into {
+        Some(url) => (url.clone(), PathBuf::from(".")),
+        None => context.url()?,
+    };
+    let made = missing_folder(&url, &base)?;
+    let target = match &made {
+        // Nothing is made for a restore that is not done.
+        Some(_) if wanted.dry_run => Database::connect("memory://").await?,
+        _ => context.connect_to(&url, base, Missing::Create).await?,
+    };
     let (progress, tell) = bar(context, "restore");
-    let report = backups.restore_with(&into, &id, &options, &tell).await?;
+    let restored = backups.restore_with(&target, &id, &options, &tell).await;
     drop(progress);
-    print(printer, &report, &into, wanted.into.as_deref())?;
-    Ok(exit::DONE)
+    match restored {
+        Ok(mut report) => {
+            if made.is_some() {
+                report.target = s3db::mask(&url);
+            }
+            print(printer, &report, wanted.into.as_deref())?;
+            Ok(exit::DONE)
+        }
+        Err(error) => {
+            unmake(target, made).await;
+            Err(error.into())
+        }
+    }
+}
+
+/// What reads the backups: the database's own settings, or none where the database is gone.
+async fn reader(context: &mut Context, reading: &Reading) -> Result<Database, Failure> {
+    if reading.from.is_some() {
+        return context.without_database(reading).await;
+    }
+    match context.connect_for_backups(reading, Missing::Refuse).await {
+        Err(Failure::Library(error)) if error.kind() == ErrorKind::NotFound => context.without_database(reading).await,
+        connected => connected,
+    }
+}
+
+/// The folder of a database that is not there yet.
+fn missing_folder(url: &str, base: &Path) -> Result<Option<PathBuf>, Failure> {
+    match Location::parse(url, base)? {
+        Location::Directory(path) if !path.exists() => Ok(Some(path)),
+        _ => Ok(None),
+    }
+}
+
+/// Removes a folder that was made for a restore that wrote nothing.
+async fn unmake(target: Database, made: Option<PathBuf>) {
+    let Some(folder) = made else { return };
+    let stored = target.store().list(s3db::store::List::prefix("")).await;
+    if stored.is_ok_and(|page| page.entries.is_empty()) {
+        drop(target);
+        // Where it stays it does no harm: it is an empty database.
+        let _kept = std::fs::remove_dir_all(folder);
+    }
 }
 
 fn options(wanted: &Wanted) -> Result<RestoreOptions, Failure> {
@@ -76,6 +117,7 @@ fn options(wanted: &Wanted) -> Result<RestoreOptions, Failure> {
         },
         dry_run: wanted.dry_run,
         force: wanted.force,
+        in_place: Some(wanted.into.is_none()),
         pause: None,
         skip_comparison: wanted.no_compare,
     })
@@ -86,13 +128,13 @@ fn instant(text: &str) -> Result<i64, Failure> {
         .ok_or_else(|| Failure::input(format!("--at '{text}' is no instant"), "write one such as 2026-11-22T21:00:00Z"))
 }
 
-fn print(printer: Printer, report: &RestoreReport, into: &Database, url: Option<&str>) -> Result<(), Failure> {
+fn print(printer: Printer, report: &RestoreReport, url: Option<&str>) -> Result<(), Failure> {
     for warning in &report.warnings {
         printer.note(&format!("warning: {warning}"));
     }
     if printer.format == Format::Table {
         let what = if report.dry_run { "would restore" } else { "restored" };
-        printer.line(&format!("{what} {} into {}", report.id, into.location()))?;
+        printer.line(&format!("{what} {} into {}", report.id, report.target))?;
         if report.backups.len() > 1 {
             printer.line(&format!("  from       {} backups that build on each other", report.backups.len()))?;
         }

@@ -1,5 +1,6 @@
 //! `s3db demo`: the database at work, step by step, with the command that does the same.
 
+mod backup;
 mod order;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use crate::output::{Failure, Printer};
 use crate::table;
 
 const PASSPHRASE: &str = "the demo's passphrase";
+/// The folder of the database.
+const DATA: &str = "data";
 
 pub(super) async fn run(context: &mut Context, dir: Option<PathBuf>) -> Result<u8, Failure> {
     let mut printer = context.printer()?;
@@ -39,14 +42,16 @@ pub(super) async fn run(context: &mut Context, dir: Option<PathBuf>) -> Result<u
 
 async fn show(printer: Printer, dir: &Path) -> Result<(), Failure> {
     let stage = Stage { printer };
-    let builder = Database::builder(format!("file:{}", dir.display())).passphrase(PASSPHRASE);
-    let db = builder.plugin(order::plugin()?).start_plugins(false).connect().await?;
+    let builder = Database::builder(format!("file:{}", dir.join(DATA).display())).passphrase(PASSPHRASE);
+    let plugins = builder.plugin(order::plugin()?).plugin(backup::plugin(dir)?);
+    let db = plugins.start_plugins(false).connect().await?;
     let users = create(&stage, &db).await?;
     records(&stage, &users).await?;
     partition(&stage, &users).await?;
     race(&stage, &users).await?;
     refusal(&stage, &users).await?;
-    order::show(&stage, &db).await
+    order::show(&stage, &db).await?;
+    backup::show(&stage, &db, dir, &users).await
 }
 
 struct Stage {
@@ -158,7 +163,10 @@ async fn refusal(stage: &Stage, users: &Resource) -> Result<(), Failure> {
 fn end(printer: Printer, dir: Option<&Path>) -> Result<(), Failure> {
     let look = match dir {
         Some(dir) => {
-            format!("Look around:  S3DB_PASSPHRASE=\"{PASSPHRASE}\" s3db --url file:{} list users", dir.display())
+            format!(
+                "Look around:  S3DB_PASSPHRASE=\"{PASSPHRASE}\" s3db --url file:{} list users",
+                dir.join(DATA).display()
+            )
         }
         None => "Keep the demo's database with:  s3db demo --dir ./demo-data".to_owned(),
     };

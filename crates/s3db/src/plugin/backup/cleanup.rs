@@ -93,7 +93,7 @@ impl Core {
         policy: &Policy,
         report: &mut CleanupReport,
     ) -> Result<()> {
-        let found = survey(place).await?;
+        let found = Box::pin(survey(place)).await?;
         let own: Vec<&Copy> = found.complete.iter().filter(|copy| copy.manifest.source == source).collect();
         let mut candidates = Vec::with_capacity(own.len());
         for copy in &own {
@@ -113,7 +113,7 @@ impl Core {
                 report.kept.push(row);
                 continue;
             }
-            if !report.dry_run && self.remove(place, &copy.standing).await? == Gone::InUse {
+            if !report.dry_run && self.remove(place, &copy.standing, source).await? == Gone::InUse {
                 row.reasons.push("is being read".into());
                 report.kept.push(row);
                 continue;
@@ -143,7 +143,7 @@ impl Core {
             return Ok(());
         }
         report.swept.extend(self.sweep_unfinished(place, found, source, running).await?);
-        report.swept.extend(self.finish_deletes(place, found).await?);
+        report.swept.extend(self.finish_deletes(place, found, source).await?);
         Ok(())
     }
 

@@ -14,13 +14,14 @@ use serde_json::json;
 
 use super::events::{BackupEvent, Progress};
 use super::ids::{self, BackupType};
+use super::locks::Locks;
 use super::manifest::Counts;
+use super::parent::Plan;
 use super::progress::{Told, Tracker};
 use super::report::BackupReport;
 use super::rows::{BackupStatus, first_row};
-use super::run::{Lanes, Run};
+use super::run::{Lanes, Run, Scoped};
 use super::settings::{Compression, Strategy};
-use super::unfinished::stamp;
 use super::{BackupPlugin, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::{Lease, LeaseOptions};
@@ -54,6 +55,25 @@ impl BackupPlugin {
     }
 }
 
+/// A backup that was begun.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begun<'a> {
+    /// What was asked for.
+    pub(super) kind: BackupType,
+    /// The part of its id that no other has.
+    pub(super) suffix: &'a str,
+    /// The database's id.
+    pub(super) source: &'a str,
+    pub(super) started_ms: i64,
+}
+
+/// What is known before a backup has an id.
+struct Prepared {
+    rows: Resource,
+    plan: Plan,
+    scoped: Scoped,
+}
+
 /// How a run ended.
 enum Ended {
     Done(Result<()>),
@@ -68,61 +88,54 @@ impl Core {
             return Err(Error::new(ErrorKind::Unsupported, "these backups are only read")
                 .guide("make backups with the destinations of s3db.toml"));
         }
-        inner.fresh_catalog().await?;
-        let started_ms = inner.store.now_ms();
-        let id = ids::make(kind, started_ms, &*inner.entropy);
-        let owner = format!("backup {} by process {}", stamp(&id), std::process::id());
+        let suffix = ids::suffix(&*inner.entropy);
+        let owner = format!("backup {suffix} by process {}", std::process::id());
+        // The lease of a process that died is free after 30 s.
+        progress(&Progress { phase: "waiting for its turn".to_owned(), ..Progress::default() });
         let lease = self.db()?.lease(LEASE, &LeaseOptions::new(owner)).await.map_err(busy)?;
-        let made = self.create_with(kind, &id, started_ms, places, &lease, progress).await;
+        let made = self.create_leased(kind, &suffix, places, &lease, progress).await;
         if let Err(error) = lease.release().await {
             tracing::warn!(target: "s3db::backup", %error, "the lease of backups was not released; it is free in 30 s");
         }
         made
     }
 
-    async fn create_with(
+    async fn create_leased(
         &self,
         kind: BackupType,
-        id: &str,
-        started_ms: i64,
+        suffix: &str,
         places: Vec<(String, Result<super::shelf::Place>)>,
         lease: &Lease,
         progress: Told<'_>,
     ) -> Result<BackupReport> {
         let inner = Arc::clone(&self.db()?.inner);
         let source = inner.database_id().await?;
-        let mut lanes = Lanes::survey(self, places).await?;
-        let locks = lanes.lock(self, &inner).await;
-        let prepared = locks.hold(async {
-            lanes.survey_again().await;
-            let rows = self.rows_to_write().await?;
-            self.correct_rows(Some(stamp(id))).await?;
-            for (place, survey) in lanes.open() {
-                self.sweep_unfinished(place, survey, &source, Some(stamp(id))).await?;
-            }
-            let everywhere = lanes.surveys();
-            // With priorities the first one that can be reached is to take it.
-            let taking = if self.in_priority() { everywhere.get(..1).unwrap_or_default() } else { &everywhere[..] };
-            let plan = self.plan(kind, &source, taking, &everywhere).await?;
-            Ok((rows, plan))
-        });
-        let (rows, plan) = match prepared.await {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                locks.release().await;
-                return Err(error);
-            }
-        };
+        // An answer has just come, so that the store's time is known.
+        let started_ms = inner.store.now_ms();
+        let mut lanes = Lanes::new(self, places)?;
+        let locks = lanes.lock(&inner).await;
+        let begun = Begun { kind, suffix, source: &source, started_ms };
+        let made = Box::pin(self.create_locked(&begun, &mut lanes, &locks, lease, progress)).await;
+        locks.release().await;
+        made
+    }
+
+    async fn create_locked(
+        &self,
+        begun: &Begun<'_>,
+        lanes: &mut Lanes,
+        locks: &Locks,
+        lease: &Lease,
+        progress: Told<'_>,
+    ) -> Result<BackupReport> {
+        let inner = Arc::clone(&self.db()?.inner);
+        let Begun { kind, suffix, source, started_ms } = *begun;
+        let Prepared { rows, plan, scoped } = lease.hold(locks.hold(Box::pin(self.prepare(begun, lanes)))).await??;
         // A backup that had to become a full one is called so.
-        let id = id.replacen(kind.as_str(), plan.kind.as_str(), 1);
-        if let Err(refused) = self.callbacks.may_start(kind, &id) {
-            locks.release().await;
-            return Err(refused);
-        }
-        let compression = self.settings.compression.unwrap_or_default();
-        let first =
-            first_row(&id, plan.kind, &source, started_ms, self.recipients.is_some(), compression != Compression::None);
-        rows.insert(first).await?;
+        let id = ids::make(plan.kind, started_ms, suffix);
+        self.callbacks.may_start(kind, &id)?;
+        let compressed = self.settings.compression.unwrap_or_default() != Compression::None;
+        rows.insert(first_row(&id, plan.kind, source, started_ms, self.recipients.is_some(), compressed)).await?;
         self.events.emit(|| BackupEvent::BackupStart { id: id.clone(), kind: plan.kind });
         self.tell(&format!("backup '{id}' begins"));
         let tell = |now: &Progress| {
@@ -131,26 +144,50 @@ impl Core {
         };
         let tracker = Tracker::new(Arc::clone(&inner.clock), &tell);
         tracker.expect(plan.expected);
-        let mut run = Run::new(self, &id, started_ms, &source, kind, plan, &tracker);
-        let ended = self.race(&rows, &id, lease, &tracker, locks.hold(self.run_lanes(&mut run, &mut lanes))).await;
+        let mut run = Run::new(self, &id, begun, scoped, plan, &tracker);
+        let whole = lease.hold(async {
+            let ended = self.race(&rows, &id, &tracker, locks.hold(Box::pin(self.run_lanes(&mut run, lanes)))).await;
+            run.clean_up(lanes).await;
+            ended
+        });
+        let ended = match whole.await {
+            Ok(ended) => ended,
+            Err(lost) => {
+                run.clean_up(lanes).await;
+                Ended::Done(Err(lost))
+            }
+        };
         let cancelled = matches!(ended, Ended::Cancelled);
         let outcome = match ended {
             Ended::Done(done) => done,
             Ended::Cancelled => Err(Error::new(ErrorKind::Conflict, format!("backup '{id}' was cancelled"))
                 .guide("nothing of it is left; begin another one when you like")),
         };
-        run.clean_up(&mut lanes).await;
-        locks.release().await;
-        let report = run.report(&lanes, outcome.as_ref().err(), cancelled);
+        let report = run.report(lanes, outcome.as_ref().err(), cancelled);
         self.end(&rows, &report, outcome).await
     }
 
-    /// Runs until the work is done, the lease is lost, or somebody wants it to end.
+    /// Looks at what is to be backed up and what stands at the destinations, and sweeps what is unfinished.
+    async fn prepare(&self, begun: &Begun<'_>, lanes: &mut Lanes) -> Result<Prepared> {
+        let scoped = Scoped::look(self).await?;
+        lanes.survey().await;
+        let rows = self.rows_to_write().await?;
+        self.correct_rows(Some(begun.suffix)).await?;
+        for (place, survey) in lanes.open() {
+            self.sweep_unfinished(place, survey, begun.source, Some(begun.suffix)).await?;
+        }
+        let everywhere = lanes.surveys();
+        // With priorities the first one that can be reached is to take it.
+        let taking = if self.in_priority() { everywhere.get(..1).unwrap_or_default() } else { &everywhere[..] };
+        let plan = self.plan(begun.kind, begun.source, taking, &everywhere).await?;
+        Ok(Prepared { rows, plan, scoped })
+    }
+
+    /// Runs until the work is done, or somebody wants it to end.
     async fn race(
         &self,
         rows: &Resource,
         id: &str,
-        lease: &Lease,
         tracker: &Tracker<'_>,
         work: impl Future<Output = Result<()>>,
     ) -> Ended {
@@ -163,10 +200,8 @@ impl Core {
             let elsewhere = std::pin::pin!(self.beat(rows, id, tracker));
             select(here, elsewhere).await;
         };
-        let held = lease.hold(work);
-        match select(std::pin::pin!(held), std::pin::pin!(asked)).await {
-            Either::Left((Ok(done), _)) => Ended::Done(done),
-            Either::Left((Err(lost), _)) => Ended::Done(Err(lost)),
+        match select(std::pin::pin!(work), std::pin::pin!(asked)).await {
+            Either::Left((done, _)) => Ended::Done(done),
             Either::Right(_) => Ended::Cancelled,
         }
     }

@@ -23,6 +23,8 @@ const STALE_MS: i64 = 600_000;
 #[serde(rename_all = "camelCase")]
 struct Mark {
     at_ms: i64,
+    /// The database whose backup it is.
+    source: String,
     /// No reader was there: there is no way back.
     is_final: bool,
 }
@@ -42,7 +44,7 @@ impl BackupPlugin {
     /// `NotFound`; `Conflict` if others build on it, or it is pinned; `Busy` while somebody reads.
     pub async fn delete(&self, id: &str) -> Result<()> {
         let core = &self.core;
-        let copies = core.copies(id).await?;
+        let copies = core.own_copies(id).await?;
         for survey in core.surveys().await? {
             let child = survey.complete.iter().find(|copy| copy.manifest.parent.as_deref() == Some(id));
             if let Some(child) = child {
@@ -58,7 +60,7 @@ impl BackupPlugin {
                 .guide(format!("`s3db backup unpin {id}` takes the mark away")));
         }
         for copy in &copies {
-            if core.remove(&copy.place, &copy.standing).await? == Gone::InUse {
+            if core.remove(&copy.place, &copy.standing, &copy.manifest.source).await? == Gone::InUse {
                 return Err(Error::new(
                     ErrorKind::Busy,
                     format!("backups at {} are being read", copy.place.location()),
@@ -72,10 +74,13 @@ impl BackupPlugin {
 
 impl Core {
     /// Deletes a backup at one place.
-    pub(super) async fn remove(&self, place: &Place, standing: &Standing) -> Result<Gone> {
+    pub(super) async fn remove(&self, place: &Place, standing: &Standing, source: &str) -> Result<Gone> {
         let shelf = &place.shelf;
         let mark_path = format!("{}{DELETING}", standing.folder);
-        let mark = |is_final| seal(&Mark { at_ms: shelf.now_ms(), is_final }).map(Bytes::from);
+        let mark = |is_final| {
+            let mark = Mark { at_ms: shelf.now_ms(), source: source.to_owned(), is_final };
+            seal(&mark).map(Bytes::from)
+        };
         let before = shelf.get(&mark_path).await?;
         let is_final = before.is_some_and(|bytes| unseal::<Mark>(&bytes, DELETING).is_ok_and(|mark| mark.is_final));
         if !is_final {
@@ -98,14 +103,15 @@ impl Core {
 
     /// Finishes deletes that were begun and are final. A mark that its process died on before it was final is
     /// taken back.
-    pub(super) async fn finish_deletes(&self, place: &Place, survey: &Survey) -> Result<Vec<String>> {
+    pub(super) async fn finish_deletes(&self, place: &Place, survey: &Survey, source: &str) -> Result<Vec<String>> {
         let mut finished = Vec::new();
         for standing in &survey.leaving {
             let path = format!("{}{DELETING}", standing.folder);
             let Some(bytes) = place.shelf.get(&path).await? else { continue };
             match unseal::<Mark>(&bytes, DELETING) {
+                Ok(mark) if mark.source != source => {}
                 Ok(Mark { is_final: true, .. }) => {
-                    self.remove(place, standing).await?;
+                    self.remove(place, standing, source).await?;
                     finished.push(standing.id.clone());
                 }
                 Ok(mark) if place.shelf.now_ms() - mark.at_ms < STALE_MS => {}

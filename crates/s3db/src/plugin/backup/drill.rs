@@ -38,7 +38,7 @@ impl Core {
     /// Restores a backup into a scratch database, and reads every record there.
     pub(super) async fn drill(&self, id: &str, progress: Told<'_>) -> Result<DrillReport> {
         let folder = self.scratch()?;
-        let drilled = self.drill_in(&folder, id, progress).await;
+        let drilled = Box::pin(self.drill_in(&folder, id, progress)).await;
         let gone = folder.clone();
         let removed = blocking(move || {
             std::fs::remove_dir_all(&gone).map_err(|e| {

@@ -56,12 +56,16 @@ impl FromStr for BackupType {
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 const RANDOM: usize = 6;
 
-/// A new id: `backup_<type>_<YYYYMMDDTHHMMSSmmmZ>_<6 base32>`.
-pub(super) fn make(kind: BackupType, at_ms: i64, entropy: &dyn Entropy) -> String {
+/// The part of an id that no other has.
+pub(super) fn suffix(entropy: &dyn Entropy) -> String {
     let mut random = [0u8; RANDOM];
     entropy.fill(&mut random);
     let letter = |byte: &u8| char::from(BASE32.get(usize::from(byte & 31)).copied().unwrap_or(b'a'));
-    let random: String = random.iter().map(letter).collect();
+    random.iter().map(letter).collect()
+}
+
+/// A new id: `backup_<type>_<YYYYMMDDTHHMMSSmmmZ>_<6 base32>`.
+pub(super) fn make(kind: BackupType, at_ms: i64, random: &str) -> String {
     let at = instant(at_ms).strftime("%Y%m%dT%H%M%S");
     format!("backup_{kind}_{at}{:03}Z_{random}", at_ms.rem_euclid(1000))
 }
@@ -141,7 +145,7 @@ mod tests {
 
     #[test]
     fn ids_are_made_and_known() {
-        let id = make(BackupType::Full, 1_700_000_000_123, &SeededEntropy::new(1));
+        let id = make(BackupType::Full, 1_700_000_000_123, &suffix(&SeededEntropy::new(1)));
         assert!(id.starts_with("backup_full_20231114T221320123Z_"), "{id}");
         assert!(is_id(&id));
         for wrong in ["", "backup_full_1795383752867", "backup_half_20231114T221320123Z_aaaaaa", &id[..id.len() - 1]] {

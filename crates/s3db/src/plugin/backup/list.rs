@@ -133,7 +133,7 @@ impl Core {
         let mut surveys = Vec::new();
         let mut first = None;
         for place in self.open_places().await? {
-            match survey(&place).await {
+            match Box::pin(survey(&place)).await {
                 Ok(found) => surveys.push(found),
                 Err(error) => {
                     tracing::warn!(target: "s3db::backup", %error, "the destination {} cannot be read", place.location());

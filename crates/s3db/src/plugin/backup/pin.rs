@@ -8,7 +8,7 @@ use super::manifest::{PINNED, VERIFIED};
 use super::sealed::seal;
 use super::survey::{Copy, Verified};
 use super::{BackupPlugin, Core};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 impl BackupPlugin {
     /// Marks a backup as one that `cleanup` never deletes, wherever it stands. Costs a PUT for each place.
@@ -16,7 +16,7 @@ impl BackupPlugin {
     /// # Errors
     /// `NotFound`.
     pub async fn pin(&self, id: &str) -> Result<()> {
-        let copies = self.core.copies(id).await?;
+        let copies = self.core.own_copies(id).await?;
         for copy in &copies {
             let mark = json!({ "id": id, "at": s3db_format::date::rfc3339(copy.place.shelf.now_ms()) });
             copy.place.shelf.put(&format!("{}{PINNED}", copy.standing.folder), Bytes::from(seal(&mark)?)).await?;
@@ -29,7 +29,7 @@ impl BackupPlugin {
     /// # Errors
     /// `NotFound`.
     pub async fn unpin(&self, id: &str) -> Result<()> {
-        for copy in self.core.copies(id).await? {
+        for copy in self.core.own_copies(id).await? {
             copy.place.shelf.delete(&[format!("{}{PINNED}", copy.standing.folder)]).await?;
         }
         Ok(())
@@ -37,6 +37,24 @@ impl BackupPlugin {
 }
 
 impl Core {
+    /// A backup of this database wherever it stands complete.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if it is another database's.
+    pub(super) async fn own_copies(&self, id: &str) -> Result<Vec<Copy>> {
+        let copies = self.copies(id).await?;
+        let source = self.source().await?;
+        let theirs = copies.iter().find(|copy| source.as_ref().is_none_or(|source| copy.manifest.source != *source));
+        match theirs {
+            None => Ok(copies),
+            Some(copy) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!("backup '{id}' is one of another database ({})", copy.manifest.source),
+            )
+            .guide("change it from that database: its chains are known there")),
+        }
+    }
+
     /// A backup wherever it stands complete.
     ///
     /// # Errors

@@ -30,22 +30,27 @@ impl BackupPlugin {
     /// `Integrity` if no key that was given opens it; `Invalid` without encryption in the settings; `NotFound`.
     pub async fn rekey(&self, id: Option<&str>) -> Result<RekeyReport> {
         let core = &self.core;
-        let source = core.source().await?;
-        let mut report = RekeyReport::default();
-        let mut found = false;
-        for survey in core.surveys().await? {
-            for copy in &survey.complete {
-                let own = source.as_ref().is_none_or(|source| copy.manifest.source == *source);
-                if id.map_or(own, |id| copy.manifest.id == id) {
-                    found = true;
-                    core.rekey_copy(copy, &mut report).await?;
+        let mut copies = Vec::new();
+        match id {
+            Some(id) => copies = core.own_copies(id).await?,
+            None => {
+                let source = core.source().await?;
+                for survey in core.surveys().await? {
+                    copies.extend(
+                        survey.complete.into_iter().filter(|copy| Some(&copy.manifest.source) == source.as_ref()),
+                    );
                 }
             }
         }
-        match id.filter(|_| !found) {
-            Some(id) => Err(super::list::nowhere(id, None)),
-            None => Ok(report),
+        // All are opened before the first one is changed.
+        for copy in &copies {
+            copy.open(core).await?.codec()?;
         }
+        let mut report = RekeyReport::default();
+        for copy in &copies {
+            core.rekey_copy(copy, &mut report).await?;
+        }
+        Ok(report)
     }
 }
 

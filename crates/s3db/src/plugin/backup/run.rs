@@ -1,19 +1,20 @@
 //! One run of a backup over its destinations.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::join_all;
+use s3db_format::catalog::Catalog;
 use s3db_format::keys;
 use serde_json::json;
 
 use super::Core;
 use super::capture::Capture;
 use super::codec::Codec;
-use super::create::{millis, nothing};
-use super::ids::BackupType;
+use super::create::{Begun, millis, nothing};
 use super::locks::Locks;
-use super::manifest::{self, Begun, Encryption, FORMAT, Found, MANIFEST, Manifest, VERSION};
+use super::manifest::{self, Begun as BegunNote, Encryption, FORMAT, Found, MANIFEST, Manifest, VERSION};
 use super::parent::Plan;
 use super::progress::Tracker;
 use super::report::{BackupReport, DestinationReport};
@@ -23,7 +24,7 @@ use super::sealed::sha256;
 use super::settings::Strategy;
 use super::shelf::{Place, Standing};
 use super::sink::{Lane as Writing, Sink};
-use super::source::{Folders, folders};
+use super::source::folders;
 use super::survey::{Survey, survey};
 use super::writer::Writer;
 use crate::database::Inner;
@@ -53,42 +54,35 @@ struct Done {
 pub(super) struct Lanes(Vec<Lane>);
 
 impl Lanes {
-    /// Looks at what stands at each destination.
+    /// The destinations of a run.
     ///
     /// # Errors
     /// A destination lies inside the database.
-    pub(super) async fn survey(core: &Core, places: Vec<(String, Result<Place>)>) -> Result<Self> {
+    pub(super) fn new(core: &Core, places: Vec<(String, Result<Place>)>) -> Result<Self> {
         let database = core.db()?.location();
         let mut lanes = Vec::new();
         for (name, place) in places {
             if let Ok(place) = &place {
                 refuse_inside(&database, &place.location())?;
             }
-            lanes.push(Lane {
-                name,
-                place,
-                survey: Survey::default(),
-                folder: String::new(),
-                done: None,
-                skipped: false,
-            });
+            let survey = Survey::default();
+            lanes.push(Lane { name, place, survey, folder: String::new(), done: None, skipped: false });
         }
         Ok(Self(lanes))
     }
 
     /// Locks the destinations: what a backup builds on must not be deleted meanwhile.
-    pub(super) async fn lock(&self, core: &Core, inner: &Inner) -> Locks {
+    pub(super) async fn lock(&self, inner: &Inner) -> Locks {
         let places: Vec<Place> = self.0.iter().filter_map(|lane| lane.place.as_ref().ok().cloned()).collect();
         let owner = format!("backup by process {}", std::process::id());
-        let wanted = if core.settings.destinations.is_empty() && core.stores.is_empty() { &[] } else { &places[..] };
-        Locks::take(wanted, &owner, &inner.clock, &*inner.entropy).await
+        Locks::take(&places, &owner, &inner.clock, &*inner.entropy).await
     }
 
-    /// Reads the manifests, under the locks.
-    pub(super) async fn survey_again(&mut self) {
+    /// Looks at what stands at each destination, under the locks.
+    pub(super) async fn survey(&mut self) {
         let looks = self.0.iter_mut().map(|lane| async move {
             let Ok(place) = &lane.place else { return };
-            match survey(place).await {
+            match Box::pin(survey(place)).await {
                 Ok(found) => lane.survey = found,
                 Err(error) => lane.place = Err(error),
             }
@@ -118,10 +112,7 @@ impl Lanes {
 /// A backup must not become part of what it backs up.
 fn refuse_inside(database: &str, destination: &str) -> Result<()> {
     let inside = match database.strip_prefix("file:") {
-        Some(folder) => {
-            let real = |path: &str| std::fs::canonicalize(path).unwrap_or_else(|_| path.into());
-            real(destination).starts_with(real(folder))
-        }
+        Some(folder) => real(destination.as_ref()).starts_with(real(folder.as_ref())),
         None => {
             let below = destination.strip_prefix(database).and_then(|rest| rest.strip_prefix('/'));
             below.is_some_and(|rest| {
@@ -136,49 +127,78 @@ fn refuse_inside(database: &str, destination: &str) -> Result<()> {
         .guide("name a folder or prefix beside it: what happens to the database must not happen to its backups"))
 }
 
+/// A path without links, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for above in whole.ancestors() {
+        if let (Ok(real), Ok(rest)) = (std::fs::canonicalize(above), whole.strip_prefix(above)) {
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    whole
+}
+
+/// What is backed up, as it was when the backup began.
+#[derive(Debug)]
+pub(super) struct Scoped {
+    catalog: Arc<Catalog>,
+    /// The names of resources: those of the catalog, and those that have objects.
+    names: BTreeSet<String>,
+    /// What is strange, in sentences.
+    warnings: Vec<String>,
+}
+
+impl Scoped {
+    /// Looks at the database. Costs a GET and a LIST.
+    ///
+    /// # Errors
+    /// `Invalid` if include and exclude leave nothing.
+    pub(super) async fn look(core: &Core) -> Result<Self> {
+        let inner = &core.db()?.inner;
+        let found = folders(inner).await?;
+        let catalog = inner.fresh_catalog().await?;
+        let names: BTreeSet<String> = catalog.resources().keys().chain(&found.resources).cloned().collect();
+        let mut warnings = core.scope.check(&names)?;
+        let unknown = |name: &&String| catalog.resource(name).is_none() && core.scope.takes(name);
+        for name in found.resources.iter().filter(unknown) {
+            warnings.push(format!("objects of '{name}', which the catalog does not have, are backed up too"));
+        }
+        for folder in &found.foreign {
+            warnings.push(format!("{folder} is not the database's, and is not backed up"));
+        }
+        Ok(Self { catalog, names, warnings })
+    }
+}
+
 /// A run.
 pub(super) struct Run<'a> {
     core: &'a Core,
     id: &'a str,
-    started_ms: i64,
-    source: &'a str,
-    requested: BackupType,
+    begun: &'a Begun<'a>,
+    scoped: Scoped,
     plan: Plan,
     tracker: &'a Tracker<'a>,
     sink: Option<Sink>,
     /// Which destination each writer of the sink is for.
     lanes_of: Vec<usize>,
-    warnings: Vec<String>,
 }
 
 impl<'a> Run<'a> {
     pub(super) fn new(
         core: &'a Core,
         id: &'a str,
-        started_ms: i64,
-        source: &'a str,
-        requested: BackupType,
+        begun: &'a Begun<'a>,
+        scoped: Scoped,
         plan: Plan,
         tracker: &'a Tracker<'a>,
     ) -> Self {
-        Self {
-            core,
-            id,
-            started_ms,
-            source,
-            requested,
-            plan,
-            tracker,
-            sink: None,
-            lanes_of: Vec::new(),
-            warnings: Vec::new(),
-        }
+        Self { core, id, begun, scoped, plan, tracker, sink: None, lanes_of: Vec::new() }
     }
 
     /// Chooses a parent for another destination than the one that failed.
     pub(super) async fn plan_anew(&mut self, at: usize, lanes: &Lanes) -> Result<()> {
         let Some(lane) = lanes.0.get(at).filter(|lane| lane.place.is_ok()) else { return Ok(()) };
-        self.plan = self.core.plan(self.requested, self.source, &[&lane.survey], &lanes.surveys()).await?;
+        self.plan = self.core.plan(self.begun.kind, self.begun.source, &[&lane.survey], &lanes.surveys()).await?;
         Ok(())
     }
 
@@ -194,11 +214,6 @@ impl<'a> Run<'a> {
     /// Makes the backup at some of the destinations.
     pub(super) async fn through(&mut self, wanted: Vec<usize>, lanes: &mut Lanes) -> Result<()> {
         let inner = Arc::clone(&self.core.db()?.inner);
-        let found = folders(&inner).await?;
-        let catalog = inner.fresh_catalog().await?;
-        let names: BTreeSet<String> = catalog.resources().keys().chain(&found.resources).cloned().collect();
-        self.warnings = self.core.scope.check(&names)?;
-        self.warn_of(&found, &catalog);
         let writers = self.begin(&wanted, lanes).await?;
         let sink = self.sink.insert(Sink::new(writers));
         self.tracker.phase("reading");
@@ -220,22 +235,12 @@ impl<'a> Run<'a> {
         let meta = |key: &str| keys::META.starts_with(key) || is_meta(key);
         capture.read(keys::META, &meta, sink).await?;
         sink.cut().await?;
-        capture.read_catalog(&catalog, sink).await?;
-        for name in names.iter().filter(|name| scope.takes(name)) {
+        capture.read_catalog(&self.scoped.catalog, sink).await?;
+        for name in self.scoped.names.iter().filter(|name| scope.takes(name)) {
             sink.contents.entry(name.clone()).or_default();
         }
         self.tracker.phase("finishing");
         self.finish(lanes).await
-    }
-
-    fn warn_of(&mut self, found: &Folders, catalog: &s3db_format::catalog::Catalog) {
-        let known = |name: &&String| catalog.resource(name).is_none();
-        for name in found.resources.iter().filter(known).filter(|name| self.core.scope.takes(name)) {
-            self.warnings.push(format!("objects of '{name}', which the catalog does not have, are backed up too"));
-        }
-        for folder in &found.foreign {
-            self.warnings.push(format!("{folder} is not the database's, and is not backed up"));
-        }
     }
 
     /// Begins a writer for each destination that can be reached.
@@ -248,7 +253,7 @@ impl<'a> Run<'a> {
             let Some(lane) = lanes.0.get_mut(*at) else { continue };
             let begun = match &lane.place {
                 Ok(place) => {
-                    lane.folder = place.folder_of(self.id, self.plan.kind, self.started_ms, &core.zone);
+                    lane.folder = place.folder_of(self.id, self.plan.kind, self.begun.started_ms, &core.zone);
                     self.begin_at(place.clone(), lane.folder.clone()).await
                 }
                 Err(error) => Err(error.clone()),
@@ -275,10 +280,10 @@ impl<'a> Run<'a> {
         let core = self.core;
         let compression = place.compression.or(core.settings.compression).unwrap_or_default();
         let key = core.recipients.as_ref().map(|_| age::x25519::Identity::generate());
-        let begun = Begun {
+        let begun = BegunNote {
             id: self.id.to_owned(),
             kind: self.plan.kind,
-            source: self.source.to_owned(),
+            source: self.begun.source.to_owned(),
             at_ms: place.shelf.now_ms(),
         };
         let verify = core.settings.verification.unwrap_or(true);
@@ -304,13 +309,13 @@ impl<'a> Run<'a> {
                         id: self.id.to_owned(),
                         status: "completed".to_owned(),
                         kind: self.plan.kind,
-                        requested_type: Some(self.requested).filter(|kind| *kind != self.plan.kind),
+                        requested_type: Some(self.begun.kind).filter(|kind| *kind != self.plan.kind),
                         // A reason may name resources or keys; only whom it concerns needs it.
                         reason: None,
-                        source: self.source.to_owned(),
+                        source: self.begun.source.to_owned(),
                         parent: self.plan.parent.clone(),
                         sequence: self.plan.sequence,
-                        started_at: s3db_format::date::rfc3339(self.started_ms),
+                        started_at: s3db_format::date::rfc3339(self.begun.started_ms),
                         finished_at: finished_at.clone(),
                         compression: writer.codec.compression,
                         encryption: key
@@ -344,11 +349,12 @@ impl<'a> Run<'a> {
 
     /// Removes what stands at destinations where the backup is not complete.
     pub(super) async fn clean_up(&mut self, lanes: &mut Lanes) {
-        let Some(sink) = &mut self.sink else { return };
+        let (Some(sink), Ok(db)) = (&mut self.sink, self.core.db()) else { return };
+        let clock = &*db.inner.clock;
         for (writing, at) in sink.lanes.iter_mut().zip(&self.lanes_of) {
             let place = match writing {
                 Writing::Writing(writer) => {
-                    writer.settle().await;
+                    writer.settle(clock).await;
                     writer.place.clone()
                 }
                 Writing::Failed(_, place) => place.clone(),
@@ -381,19 +387,19 @@ impl<'a> Run<'a> {
         BackupReport {
             id: self.id.to_owned(),
             kind: self.plan.kind,
-            requested_type: Some(self.requested).filter(|kind| *kind != self.plan.kind),
+            requested_type: Some(self.begun.kind).filter(|kind| *kind != self.plan.kind),
             reason: self.plan.reason.clone(),
             status,
             parent: self.plan.parent.clone(),
             size: destinations.iter().map(|d| d.size).max().unwrap_or_default(),
             logical_size: counts.bytes,
             duration: millis(self.tracker.elapsed()),
-            started_at: s3db_format::date::rfc3339(self.started_ms),
-            source: self.source.to_owned(),
+            started_at: s3db_format::date::rfc3339(self.begun.started_ms),
+            source: self.begun.source.to_owned(),
             counts,
             resources,
             destinations,
-            warnings: self.warnings.clone(),
+            warnings: self.scoped.warnings.clone(),
         }
     }
 }

@@ -155,7 +155,8 @@ impl Copy {
     }
 
     pub(super) async fn open(&self, core: &Core) -> Result<Archive> {
-        Archive::open(&self.place, &self.standing, &core.identities, core.limiter.clone()).await
+        let opened = Archive::open(&self.place, &self.standing, &core.identities, core.limiter.clone());
+        Box::pin(opened).await
     }
 
     /// When and how it was verified last, if that can be read.

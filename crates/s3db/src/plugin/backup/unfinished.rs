@@ -47,7 +47,13 @@ impl Core {
         let now_ms = shelf.now_ms();
         if standing.has_manifest() {
             // It was marked before; what landed since is removed, and the mark when it is old.
-            let old = self.is_old_mark(place, standing).await?;
+            let Some(mark) = self.read_mark(place, standing).await? else { return Ok(false) };
+            let member = |name: &str| mark.get(name).cloned().unwrap_or_default();
+            let other = member("source").as_str().is_some_and(|theirs| source.is_some_and(|own| own != theirs));
+            if other {
+                return Ok(false);
+            }
+            let old = member("atMs").as_i64().is_some_and(|at_ms| now_ms - at_ms > MARK_MS);
             let files = standing.files.keys().filter(|file| old || file.as_str() != MANIFEST).map(|file| whole(file));
             let files: Vec<String> = files.collect();
             let swept = !files.is_empty();
@@ -67,7 +73,7 @@ impl Core {
             return Ok(false);
         }
         let mark = json!({
-            "format": FORMAT, "version": VERSION, "id": standing.id, "status": "aborted", "atMs": now_ms,
+            "format": FORMAT, "version": VERSION, "id": standing.id, "status": "aborted", "source": known_source, "atMs": now_ms,
         });
         if !shelf.create(&whole(MANIFEST), Bytes::from(seal(&mark)?)).await? {
             let there = shelf.get(&whole(MANIFEST)).await?.unwrap_or_default();
@@ -82,11 +88,9 @@ impl Core {
         Ok(true)
     }
 
-    async fn is_old_mark(&self, place: &Place, standing: &Standing) -> Result<bool> {
-        let Some(bytes) = place.shelf.get(&format!("{}{MANIFEST}", standing.folder)).await? else { return Ok(false) };
-        let mark: serde_json::Value = unseal(&bytes, MANIFEST)?;
-        let at_ms = mark.get("atMs").and_then(serde_json::Value::as_i64);
-        Ok(at_ms.is_some_and(|at_ms| place.shelf.now_ms() - at_ms > MARK_MS))
+    async fn read_mark(&self, place: &Place, standing: &Standing) -> Result<Option<serde_json::Value>> {
+        let bytes = place.shelf.get(&format!("{}{MANIFEST}", standing.folder)).await?;
+        bytes.map(|bytes| unseal(&bytes, MANIFEST)).transpose()
     }
 
     /// Corrects the rows of backups whose processes died.
@@ -123,9 +127,7 @@ impl Core {
     }
 }
 
-/// The part of an id that says which run made it, whatever the type became.
+/// The part of an id that says which run made it: the owner of the lease holds it too.
 pub(super) fn stamp(id: &str) -> &str {
-    let underscore = |text: &str| text.find('_').map_or(0, |at| at + 1);
-    let rest = id.get(underscore(id)..).unwrap_or_default();
-    rest.get(underscore(rest)..).unwrap_or_default()
+    id.rsplit('_').next().unwrap_or(id)
 }

@@ -146,7 +146,7 @@ impl BackupPlugin {
         let mut found = false;
         let surveys = core.surveys().await?;
         for survey in &surveys {
-            found |= core.verify_at(survey, id, &tracker, &mut report).await?;
+            found |= Box::pin(core.verify_at(survey, id, &tracker, &mut report)).await?;
         }
         if !found {
             return Err(nowhere(id, surveys.iter().find_map(|survey| survey.line_of(id).err())));
@@ -160,7 +160,16 @@ impl BackupPlugin {
 impl Core {
     async fn verify_by_drill(&self, id: &str, progress: Told<'_>) -> Result<VerifyReport> {
         let mut report = VerifyReport::new(VerifyLevel::Drill);
-        match self.drill(id, progress).await {
+        let copies = self.copies(id).await?;
+        for copy in &copies {
+            match copy.open(self).await {
+                Ok(archive) => archive.codec().map(drop)?,
+                // The drill says what is wrong.
+                Err(error) if error.kind() == ErrorKind::Integrity => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match Box::pin(self.drill(id, progress)).await {
             Ok(drill) => {
                 report.backups = drill.backups;
                 (report.files, report.objects, report.bytes) = (drill.files, drill.objects, drill.bytes);
@@ -169,7 +178,7 @@ impl Core {
                 let member = |name: &str| error.details().and_then(|d| d.get(name)).and_then(|m| m.as_str());
                 report.problems.push(Problem {
                     object: member("file").unwrap_or_default().to_owned(),
-                    problem: error.to_string(),
+                    problem: plain(&error),
                     backup: member("backup").unwrap_or(id).to_owned(),
                     destination: String::new(),
                 });
@@ -177,6 +186,9 @@ impl Core {
             Err(error) => return Err(error),
         }
         let report = report.end();
+        for copy in copies.iter().filter(|_| report.valid) {
+            self.note_verified(copy, report.level.as_str()).await;
+        }
         self.metrics.verified(VerifyLevel::Drill, report.valid, self.db()?.inner.store.now_ms());
         Ok(report)
     }
@@ -190,6 +202,9 @@ impl Core {
         report: &mut VerifyReport,
     ) -> Result<bool> {
         if let Some((standing, error)) = survey.damaged.iter().find(|(standing, _)| standing.id == id) {
+            if error.kind() == ErrorKind::Unsupported {
+                return Err(error.clone());
+            }
             report.problems.push(Problem {
                 object: super::manifest::MANIFEST.to_owned(),
                 problem: error.to_string(),
@@ -212,7 +227,8 @@ impl Core {
         for copy in &line {
             self.verify_copy(copy, tracker, report).await?;
         }
-        if report.problems.len() == before && report.level != VerifyLevel::Quick {
+        // What nobody opened was not proven to be readable.
+        if report.problems.len() == before && report.level != VerifyLevel::Quick && report.opened {
             self.note_verified(tip, report.level.as_str()).await;
         }
         Ok(true)
@@ -229,11 +245,12 @@ impl Core {
         if !report.backups.contains(&copy.manifest.id) {
             report.backups.push(copy.manifest.id.clone());
         }
+        let whole = report.problems.len();
         report.problems.extend(copy.problems().into_iter().map(|(file, why)| problem(&file, why)));
         let archive = match copy.open(self).await {
             Ok(archive) => Arc::new(archive),
             Err(error) if error.kind() == ErrorKind::Integrity => {
-                report.problems.push(problem(super::manifest::MANIFEST, error.to_string()));
+                report.problems.push(problem(super::manifest::MANIFEST, plain(&error)));
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -252,18 +269,20 @@ impl Core {
             report.files += archive.manifest.files.len() as u64 + 1;
             return Ok(());
         }
-        let whole = report.problems.len();
+        let known =
+            |file: &FileEntry| report.problems.iter().any(|p| p.backup == copy.manifest.id && p.object == file.path);
+        let files: Vec<FileEntry> = files.into_iter().filter(|file| !known(file)).collect();
         for (file, bad) in check_files(&archive, files, tracker).await? {
             report.files += 1;
             report.bytes += file.size;
-            report.problems.extend(bad.map(|why| problem(&file.path, why)));
+            report.problems.extend(bad.map(|error| problem(&file.path, plain(&error))));
         }
         if report.level == VerifyLevel::Full && archive.is_open() && report.problems.len() == whole {
             match check_lines(&archive).await {
                 Ok(objects) => report.objects += objects,
                 Err(error) if error.kind() == ErrorKind::Integrity => {
                     let file = error.details().and_then(|d| d.get("file")).and_then(|f| f.as_str()).unwrap_or_default();
-                    report.problems.push(problem(file, error.to_string()));
+                    report.problems.push(problem(file, plain(&error)));
                 }
                 Err(error) => return Err(error),
             }
@@ -276,7 +295,7 @@ impl Core {
         match archive.key_files().await {
             Ok(files) if files.is_empty() => Ok(Some("there is none, so nobody can read this backup".to_owned())),
             Ok(_) => Ok(None),
-            Err(error) if error.kind() == ErrorKind::Integrity => Ok(Some(error.to_string())),
+            Err(error) if error.kind() == ErrorKind::Integrity => Ok(Some(plain(&error))),
             Err(error) => Err(error),
         }
     }
@@ -296,12 +315,18 @@ impl Core {
     }
 }
 
+/// What is wrong, without where: a report says that itself.
+fn plain(error: &Error) -> String {
+    let problem = error.details().and_then(|details| details.get("problem")).and_then(|problem| problem.as_str());
+    problem.map_or_else(|| error.to_string(), str::to_owned)
+}
+
 /// Reads files side by side; each with what is wrong with it.
 async fn check_files(
     archive: &Arc<Archive>,
     files: Vec<FileEntry>,
     tracker: &Tracker<'_>,
-) -> Result<Vec<(FileEntry, Option<String>)>> {
+) -> Result<Vec<(FileEntry, Option<Error>)>> {
     tracker.phase("verifying");
     tracker.expect(files.len() as u64);
     let mut checked = Vec::with_capacity(files.len());
@@ -319,7 +344,7 @@ async fn check_files(
     while let Some((file, read)) = work.next().await {
         match read {
             Ok(()) => checked.push((file, None)),
-            Err(error) if error.kind() == ErrorKind::Integrity => checked.push((file, Some(error.to_string()))),
+            Err(error) if error.kind() == ErrorKind::Integrity => checked.push((file, Some(error))),
             Err(error) => return Err(error),
         }
     }
@@ -390,8 +415,8 @@ pub(super) async fn prove(chain: &Chain, tracker: &Tracker<'_>) -> Result<(u64, 
     for archive in &chain.0 {
         archive.codec()?;
         for (file, bad) in check_files(archive, archive.manifest.files.clone(), tracker).await? {
-            if let Some(why) = bad {
-                return Err(archive.damaged(&file.path, &why));
+            if let Some(error) = bad {
+                return Err(error);
             }
             files += 1;
             bytes += file.size;

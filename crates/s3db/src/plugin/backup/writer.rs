@@ -5,9 +5,12 @@
 //! that is not listed as good, and that the next one sweeps.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use s3db_store::clock::Clock;
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::archive::blocking;
@@ -26,6 +29,8 @@ const SEGMENT_BYTES: usize = 4 << 20;
 const INDEX_BYTES: usize = 1 << 20;
 /// Files that are made and sent at once.
 const AT_ONCE: usize = 3;
+/// How long files that are on their way are waited for when a backup is given up.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Lines of a file that lists files.
 const LIST_LINES: usize = 20_000;
 
@@ -67,6 +72,8 @@ pub(super) struct Writer {
     objects: usize,
     files: Vec<Sent>,
     sending: JoinSet<Result<Sent>>,
+    /// Says that the backup is given up.
+    stop: watch::Sender<bool>,
 }
 
 impl Writer {
@@ -91,6 +98,7 @@ impl Writer {
             objects: 0,
             files: Vec::new(),
             sending: JoinSet::new(),
+            stop: watch::channel(false).0,
         })
     }
 
@@ -158,9 +166,10 @@ impl Writer {
         self.drain(AT_ONCE - 1).await?;
         let (place, codec, verify) = (self.place.clone(), self.codec.clone(), self.verify);
         let (folder, limiter) = (self.folder.clone(), self.limiter.clone());
+        let mut stop = self.stop.subscribe();
         self.sending.spawn(async move {
-            let entry = send(&place, &folder, &codec, file, verify, limiter.as_deref()).await?;
-            Ok((first, entry))
+            let sent = send(&place, &folder, &codec, file, verify, limiter.as_deref(), Some(&mut stop)).await;
+            sent.map(|entry| (first, entry))
         });
         Ok(())
     }
@@ -241,7 +250,8 @@ impl Writer {
                 lines: filling.lines,
                 plain: Bytes::from(filling.text),
             };
-            lists.push(send(&self.place, &self.folder, &plain, file, self.verify, self.limiter.as_deref()).await?);
+            lists
+                .push(send(&self.place, &self.folder, &plain, file, self.verify, self.limiter.as_deref(), None).await?);
         }
         Ok(lists)
     }
@@ -273,13 +283,24 @@ impl Writer {
             .guide("another process swept them; begin a new backup"))
     }
 
-    /// Waits for what is on its way, so that nothing lands any more.
-    pub(super) async fn settle(&mut self) {
-        while let Some(ended) = self.sending.join_next().await {
-            // The backup is given up: what became of its files makes no difference.
-            drop(ended);
+    /// Ends what is on its way, so that little lands any more: what does is swept with the rest.
+    pub(super) async fn settle(&mut self, clock: &dyn Clock) {
+        // Nobody listens if nothing is on its way.
+        let _told = self.stop.send(true);
+        let mut patience = clock.sleep(PATIENCE);
+        loop {
+            tokio::select! {
+                // What became of files makes no difference: the backup is given up.
+                ended = self.sending.join_next() => if ended.is_none() { return },
+                () = &mut patience => break,
+            }
         }
+        self.sending.shutdown().await;
     }
+}
+
+fn given_up() -> Error {
+    Error::new(ErrorKind::Conflict, "the backup was given up")
 }
 
 /// A file that is to be sent.
@@ -298,6 +319,7 @@ async fn send(
     file: Unsent,
     verify: bool,
     limiter: Option<&Limiter>,
+    stop: Option<&mut watch::Receiver<bool>>,
 ) -> Result<FileEntry> {
     let codec = codec.clone();
     let plain = file.plain;
@@ -310,7 +332,13 @@ async fn send(
     .await?;
     let size = stored.len() as u64;
     if let Some(limiter) = limiter {
-        limiter.pass(size).await;
+        match stop {
+            None => limiter.pass(size).await,
+            Some(stop) => tokio::select! {
+                () = limiter.pass(size) => {}
+                _ = stop.wait_for(|stop| *stop) => return Err(given_up()),
+            },
+        }
     }
     let path = format!("{folder}{}", file.path);
     place.shelf.put(&path, stored).await?;

@@ -26,7 +26,9 @@ impl Restore<'_> {
         let mut batch = Vec::new();
         while let Some((_, line)) = merged.next().await? {
             let key = match self.plan.fate(&line.key) {
-                Fate::Record { key, .. } | Fate::Plain { key } => key,
+                Fate::Record { key, .. } | Fate::Plain { key } => (key, true),
+                // The target may have had another one, which stays.
+                Fate::Immutable { key, rename: None } | Fate::Current { key } => (key, false),
                 _ => continue,
             };
             batch.push((key, line.sha256));
@@ -56,16 +58,16 @@ impl Restore<'_> {
 
     async fn compare_batch(
         &self,
-        batch: Vec<(String, String)>,
+        batch: Vec<((String, bool), String)>,
         report: &mut RestoreReport,
         different: &mut Vec<String>,
     ) -> Result<()> {
         let inner = &self.into.db.inner;
-        let reads = stream::iter(batch).map(|(key, wanted)| async move {
+        let reads = stream::iter(batch).map(|((key, must), wanted)| async move {
             let found = inner.read(&key).await?;
             let same = found.as_ref().is_some_and(|object| fingerprint_of(object) == wanted);
             // Records that were there stay in this mode.
-            let kept = self.options.mode == Mode::Skip && found.is_some();
+            let kept = !must || (self.options.mode == Mode::Skip && found.is_some());
             self.tracker.add(1, found.map_or(0, |object| object.meta.size));
             Ok::<_, Error>((key, same, kept))
         });

@@ -107,8 +107,11 @@ pub struct RestoreOptions {
     pub dry_run: bool,
     /// Restore although somebody works on the target, or another restore there was not finished.
     pub force: bool,
+    /// Whether the target takes the place of the database that was backed up, and keeps its id. Without it, it does
+    /// if it is the plugin's own database.
+    pub in_place: Option<bool>,
     /// Whether timers, actions and jobs of the target are paused until [`Database::resume`]. Without it they are,
-    /// if the target is another place than the plugin's database.
+    /// unless the target takes the place of the database that was backed up.
     pub pause: Option<bool>,
     /// Leave the comparison at the end out: it reads every object once more.
     pub skip_comparison: bool,
@@ -160,7 +163,7 @@ pub struct RestoreReport {
 impl BackupPlugin {
     /// Restores into the plugin's own database.
     ///
-    /// Costs two reads of each file; a PUT and a GET per object, and a PUT per index key; a few requests more per
+    /// Costs a few reads of each file; a PUT and a GET per object, and a PUT per index key; a few requests more per
     /// resource.
     ///
     /// # Errors
@@ -231,7 +234,7 @@ impl Core {
         let places = self.open_places().await?;
         let owner = format!("restore by process {}", std::process::id());
         let locks = Locks::take(&places, &owner, &inner.clock, &*inner.entropy).await;
-        let restored = locks.hold(self.restore_now(target, id, options, progress)).await;
+        let restored = locks.hold(Box::pin(self.restore_now(target, id, options, progress))).await;
         locks.release().await;
         restored
     }
@@ -245,9 +248,10 @@ impl Core {
     ) -> Result<RestoreReport> {
         let tell = |now: &Progress| progress(now);
         let tracker = Tracker::new(Arc::clone(&self.db()?.inner.clock), &tell);
-        let chosen = self.choose(id, &tracker).await?;
+        let chosen = Box::pin(self.choose(id, &tracker)).await?;
         let plan = plan::Plan::make(&chosen.chain, options).await?;
-        let elsewhere = target.location() != self.db()?.location();
+        let own = target.location() == self.db()?.location();
+        let elsewhere = !options.in_place.unwrap_or(own);
         let into = target::Target::look(target, &plan, options, elsewhere).await?;
         let mut report = RestoreReport {
             id: id.to_owned(),
@@ -271,7 +275,7 @@ impl Core {
         self.tell(&format!("restoring '{id}' into {}", target.location()));
         into.begin().await?;
         let restore = write::Restore { chain: &chosen.chain, plan: &plan, into: &into, options, tracker: &tracker };
-        restore.run(&mut report).await?;
+        Box::pin(restore.run(&mut report)).await?;
         into.end().await?;
         report.duration = millis(tracker.elapsed());
         self.metrics.restored();

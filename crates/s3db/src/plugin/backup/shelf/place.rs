@@ -91,7 +91,7 @@ impl Place {
                     parallelism: None,
                     last_write_wins: true,
                 };
-                let store = open_store(Location::Bucket(location), true, &tools.clock).await?.0;
+                let store = Box::pin(open_store(Location::Bucket(location), true, &tools.clock)).await?.0;
                 Ok(place(Self::over(store, tools, storage_class.clone()), template))
             }
         }
@@ -125,10 +125,17 @@ impl Place {
             Location::Bucket(mut bucket) => {
                 bucket.prefix = above_a_backup(&bucket.prefix).unwrap_or(bucket.prefix);
                 bucket.last_write_wins = true;
-                (Self::over(open_store(Location::Bucket(bucket), true, &tools.clock).await?.0, tools, None), "s3")
+                (
+                    Self::over(
+                        Box::pin(open_store(Location::Bucket(bucket), true, &tools.clock)).await?.0,
+                        tools,
+                        None,
+                    ),
+                    "s3",
+                )
             }
             memory @ Location::Memory(_) => {
-                (Self::over(open_store(memory, true, &tools.clock).await?.0, tools, None), "memory")
+                (Self::over(Box::pin(open_store(memory, true, &tools.clock)).await?.0, tools, None), "memory")
             }
         };
         Ok(Self { shelf, template: String::new(), compression: None, kind })
