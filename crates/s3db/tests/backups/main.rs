@@ -16,6 +16,7 @@ mod concurrency;
 mod damage;
 mod destinations;
 mod encryption;
+mod golden;
 mod random;
 mod slow;
 mod sweep;

@@ -8,8 +8,8 @@ mod verify;
 
 use std::sync::Arc;
 
-use s3db::Database;
 use s3db::backup::{BackupPlugin, Progress};
+use s3db::{Database, ErrorKind};
 
 use crate::args::{BackupCommand, Reading};
 use crate::context::{Context, Missing};
@@ -44,12 +44,23 @@ async fn connect(context: &mut Context, reading: &Reading) -> Result<(Database, 
     Ok((db, backups))
 }
 
-/// Backups alone: where they are read from a folder, no database is needed.
+/// Backups alone: of the database, or where they are read from elsewhere, or the database is gone, without one.
 async fn open(context: &mut Context, reading: &Reading) -> Result<(Database, Arc<BackupPlugin>), Failure> {
-    if reading.from.is_none() {
-        return connect(context, reading).await;
-    }
-    let db = context.without_database(reading).await?;
+    let db = if reading.from.is_some() {
+        context.without_database(reading).await?
+    } else {
+        match context.connect_for_backups(reading, Missing::Refuse).await {
+            Err(Failure::Library(error)) if error.kind() == ErrorKind::NotFound => {
+                let db = context.without_database(reading).await?;
+                if !db.plugin::<BackupPlugin>()?.is_configured() {
+                    return Err(Failure::Library(error));
+                }
+                context.printer()?.note(&format!("note: {error}; these are the backups at the destinations"));
+                db
+            }
+            connected => connected?,
+        }
+    };
     let backups = db.plugin::<BackupPlugin>()?;
     Ok((db, backups))
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use s3db::backup::{BackupPlugin, Mode, RestoreOptions, RestoreReport, Selection};
-use s3db::{Database, ErrorKind, Location};
+use s3db::backup::{Mode, RestoreOptions, RestoreReport, Selection};
+use s3db::{Database, Location};
 use serde_json::json;
 
-use super::{bar, bytes, duration};
+use super::{bar, bytes, duration, open};
 use crate::args::{BackupMode, Format, Reading};
 use crate::context::{Context, Missing};
 use crate::exit;
@@ -30,8 +30,7 @@ pub(super) struct Wanted {
 pub(super) async fn run(context: &mut Context, wanted: Wanted, reading: &Reading) -> Result<u8, Failure> {
     let printer = context.printer()?;
     let options = options(&wanted)?;
-    let reader = reader(context, reading).await?;
-    let backups = reader.plugin::<BackupPlugin>()?;
+    let (_reader, backups) = open(context, reading).await?;
     let id = match (wanted.id, &wanted.at) {
         (Some(id), _) => id,
         (None, at) => backups.backup_at(instant(at.as_deref().unwrap_or_default())?).await?,
@@ -61,17 +60,6 @@ pub(super) async fn run(context: &mut Context, wanted: Wanted, reading: &Reading
             unmake(target, made).await;
             Err(error.into())
         }
-    }
-}
-
-/// What reads the backups: the database's own settings, or none where the database is gone.
-async fn reader(context: &mut Context, reading: &Reading) -> Result<Database, Failure> {
-    if reading.from.is_some() {
-        return context.without_database(reading).await;
-    }
-    match context.connect_for_backups(reading, Missing::Refuse).await {
-        Err(Failure::Library(error)) if error.kind() == ErrorKind::NotFound => context.without_database(reading).await,
-        connected => connected,
     }
 }
 

@@ -114,7 +114,7 @@ impl<'a> Target<'a> {
         if options.force {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Conflict, format!("{what} of {} was not finished", self.db.location()))
+        Err(Error::new(ErrorKind::Conflict, format!("{what} into {} was not finished", self.db.location()))
             .guide("run that one again, and it goes on; or give --force to forget it"))
     }
 
