@@ -34,12 +34,22 @@ pub struct LeaseOptions {
     pub owner: String,
     /// How long others wait for a holder that has fallen silent. The default is 30 s.
     pub ttl: Duration,
+    /// Whether one that was written within its TTL, by the store's time, is `Busy` at once, without a look at
+    /// whether its holder lives.
+    pub at_once: bool,
 }
 
 impl LeaseOptions {
     /// The default for this owner.
     pub fn new(owner: impl Into<String>) -> Self {
-        Self { owner: owner.into(), ttl: Duration::from_secs(30) }
+        Self { owner: owner.into(), ttl: Duration::from_secs(30), at_once: false }
+    }
+
+    /// Does not wait for a holder that may have died, while its lease is young.
+    #[must_use]
+    pub fn at_once(mut self) -> Self {
+        self.at_once = true;
+        self
     }
 
     /// Another TTL, one second at least.
@@ -64,6 +74,14 @@ pub struct LeaseRecord {
     pub ttl_ms: u64,
     /// When it was last written, by the store's time. For people: nothing is decided by it.
     pub written_at: String,
+}
+
+impl LeaseRecord {
+    /// Whether it was written within its TTL, by the store's time.
+    pub(crate) fn is_young(&self, now_ms: i64) -> bool {
+        let written = s3db_format::date::instant(&self.written_at).unwrap_or_default();
+        now_ms.saturating_sub(written) <= i64::try_from(self.ttl_ms).unwrap_or(i64::MAX)
+    }
 }
 
 /// A lease that was taken. Dropping it releases nothing: others take it over after its TTL.
@@ -136,6 +154,9 @@ impl Database {
                     None => continue,
                 }
             };
+            if options.at_once && record.owner.is_some() && record.is_young(inner.store.now_ms()) {
+                return Err(busy(name, &record));
+            }
             if !is_free(&record, &mut watched, seen) {
                 if watched.as_ref().is_some_and(|w| w.token != record.token) {
                     return Err(busy(name, &record));

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use s3db_format::record::{Decoded, SecretField};
 use s3db_format::secret::{Salt, SecretError, SecretKey, salt_of};
+use tokio::sync::OnceCell;
 
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,7 +36,7 @@ impl std::fmt::Debug for Secrets {
 
 #[derive(Default)]
 struct Keys {
-    by_salt: HashMap<Salt, SecretKey>,
+    by_salt: HashMap<Salt, Arc<OnceCell<SecretKey>>>,
     order: VecDeque<Salt>,
 }
 
@@ -64,25 +65,30 @@ impl Secrets {
     }
 
     async fn key(&self, salt: Salt) -> Result<SecretKey> {
-        let known = self.keys.lock().unwrap_or_else(PoisonError::into_inner).by_salt.get(&salt).cloned();
-        if let Some(key) = known {
-            return Ok(key);
-        }
-        let key = self.derive(salt).await?;
-        self.keep(salt, key.clone());
-        Ok(key)
+        // Of several readers that need one key at once only one derives it.
+        self.cell(salt).get_or_try_init(|| self.derive(salt)).await.cloned()
     }
 
     fn keep(&self, salt: Salt, key: SecretKey) {
+        // Who was faster has derived the same key.
+        let _there = self.cell(salt).set(key);
+    }
+
+    /// The place of a key that is derived, or will be.
+    fn cell(&self, salt: Salt) -> Arc<OnceCell<SecretKey>> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        if keys.by_salt.insert(salt, key).is_none() {
-            keys.order.push_back(salt);
+        if let Some(cell) = keys.by_salt.get(&salt) {
+            return Arc::clone(cell);
         }
+        let cell = Arc::new(OnceCell::new());
+        keys.by_salt.insert(salt, Arc::clone(&cell));
+        keys.order.push_back(salt);
         while keys.order.len() > KEPT_KEYS
             && let Some(oldest) = keys.order.pop_front()
         {
             keys.by_salt.remove(&oldest);
         }
+        cell
     }
 
     /// Puts the plaintexts of the wanted secret fields in their place and takes the others out.

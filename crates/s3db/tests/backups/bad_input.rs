@@ -232,3 +232,29 @@ async fn the_rows_of_s3dbjs_stay_as_they_are() {
     backups(&copy).restore(&made.id, &RestoreOptions::default()).await.unwrap();
     crate::world::assert_same(&store, &world.source, "a bucket of s3db.js");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_manifest_that_leads_out_of_its_folder_is_refused() {
+    let world = World::new(Quirks::S3);
+    let db = world.open().await;
+    fill(&db).await;
+    let made = backups(&db).backup(BackupType::Full).await.unwrap();
+    let key = format!("{}/manifest.json", made.id);
+    let text = String::from_utf8(world.shelf.get(&key, None).await.unwrap().body.to_vec()).unwrap();
+    for (from, to) in [
+        ("segments/1.jsonl.gz", "../../etc/passwd"),
+        ("segments/1.jsonl.gz", "segments/../1.jsonl.gz"),
+        ("\"bytes\":", "\"bytes\":99999999999"),
+    ] {
+        let (open, _) = text.rsplit_once(",\"sha256\":\"").unwrap();
+        let hostile = format!("{open}}}").replace(from, to);
+        use sha2::Digest as _;
+        let digest: String = sha2::Sha256::digest(hostile.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+        let sealed = format!("{},\"sha256\":\"{digest}\"}}\n", hostile.strip_suffix('}').unwrap());
+        world.shelf.put(&key, Put { body: sealed.into(), ..Put::default() }, Precondition::None).await.unwrap();
+        let (store, copy) = world.empty().await;
+        let error = backups(&copy).restore(&made.id, &RestoreOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Integrity, "{to}: {error}");
+        assert!(objects(&store).is_empty());
+    }
+}

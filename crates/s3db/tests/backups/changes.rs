@@ -248,3 +248,63 @@ async fn a_copy_elsewhere_is_paused_until_it_is_resumed() {
     let refused = backups(&copy).restore("backup_full_20200101T000000000Z_aaaaaa", &Default::default()).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::NotFound);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_database_comes_back_with_its_references_and_without_dangling_ones() {
+    let world = World::new(Quirks::S3);
+    let connect =
+        async |store: std::sync::Arc<dyn Store>| world.connect_as(store, world.builder().build().unwrap(), true).await;
+    let db = connect(world.source.clone()).await;
+    fill(&db).await;
+    world.pass(10).await;
+    let made = backups(&db).backup(BackupType::Full).await.unwrap();
+    let store = world.store();
+    let copy = connect(store.clone()).await;
+    backups(&copy).restore(&made.id, &RestoreOptions::default()).await.unwrap();
+    assert_same(&store, &world.source, "shared");
+    assert!(copy.doctor(false, &|_, _| ()).await.unwrap().is_healthy());
+    // A reference to a record that is not there, as s3db.js leaves them.
+    let dangling = "resource=users/partition=byCountry/country=BR/id=nobody";
+    world.source.put(dangling, Put::default(), Precondition::None).await.unwrap();
+    db.resource("users").await.unwrap().update("ben", json!({"country": "BR"})).await.unwrap();
+    world.pass(10).await;
+    let next = backups(&db).backup(BackupType::Incremental).await.unwrap();
+    let store = world.store();
+    let copy = connect(store.clone()).await;
+    let report = backups(&copy).restore(&next.id, &RestoreOptions::default()).await.unwrap();
+    assert_eq!(report.warnings.len(), 1, "{:?}", report.warnings);
+    let brazil = s3db::Query::all().partition("byCountry", json!({"country": "BR"}));
+    let ids: Vec<String> = copy
+        .resource("users")
+        .await
+        .unwrap()
+        .list(&brazil)
+        .await
+        .unwrap()
+        .items
+        .into_iter()
+        .map(|row| row.id)
+        .collect();
+    assert_eq!(ids, ["ana", "ben", "chi"]);
+    assert!(!store.snapshot().contains_key(dangling));
+    assert!(copy.doctor(false, &|_, _| ()).await.unwrap().is_healthy());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_does_not_wait_for_bandwidth() {
+    use s3db::store::clock::Clock as _;
+    let world = World::new(Quirks::S3);
+    let plugin = world.builder().bandwidth(10).build().unwrap();
+    let db = world.connect(world.source.clone(), plugin).await;
+    fill(&db).await;
+    let plugin = backups(&db);
+    let canceller = async {
+        world.pass(20).await;
+        plugin.cancel_all();
+        world.clock.monotonic()
+    };
+    let (ended, at) = futures::join!(plugin.backup(BackupType::Full), canceller);
+    assert_eq!(ended.unwrap_err().details().unwrap()["status"], "cancelled");
+    let took = world.clock.monotonic() - at;
+    assert!(took < std::time::Duration::from_secs(1), "{took:?}");
+}

@@ -96,6 +96,9 @@ async fn a_second_backup_is_busy_and_a_dead_one_is_taken_over() {
     let dead: Vec<BackupStatus> =
         backups(&other).list_backups(&Default::default()).await.unwrap().into_iter().map(|b| b.status).collect();
     assert!(dead.contains(&BackupStatus::Completed), "{dead:?}");
+    let young = backups(&other).backup(BackupType::Full).await.unwrap_err();
+    assert_eq!(young.kind(), ErrorKind::Busy, "it may still live");
+    world.pass(30).await;
     let next = backups(&other).backup(BackupType::Full).await.unwrap();
     assert_eq!(next.status, BackupStatus::Completed);
     assert!((world.clock.monotonic() - begun) < Duration::from_secs(120));

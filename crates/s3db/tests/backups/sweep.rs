@@ -96,7 +96,8 @@ async fn check(world: &World, what: &str) {
         let verified = plugin.verify(&backup.id, VerifyLevel::Full).await.unwrap();
         assert!(verified.valid, "{what}: {} is listed as good: {:?}", backup.id, verified.problems);
     }
-    // The next one ends, builds on what is good, and sweeps what is not.
+    // The next one ends, builds on what is good, and sweeps what is not. A process that died held the lease.
+    world.pass(31).await;
     let made = plugin.backup(BackupType::Incremental).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));
     let (store, copy) = world.empty().await;
     backups(&copy).restore(&made.id, &RestoreOptions::default()).await.unwrap_or_else(|e| panic!("{what}: {e:?}"));

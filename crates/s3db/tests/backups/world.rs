@@ -72,7 +72,13 @@ impl World {
     }
 
     pub(crate) async fn connect(&self, store: Arc<dyn Store>, plugin: BackupPlugin) -> Database {
+        self.connect_as(store, plugin, false).await
+    }
+
+    /// A connection that keeps the references of s3db.js, or not.
+    pub(crate) async fn connect_as(&self, store: Arc<dyn Store>, plugin: BackupPlugin, shared: bool) -> Database {
         Database::builder("memory://")
+            .shared(shared)
             .store(store)
             .clock(self.clock.clone())
             // Two processes never draw the same tokens.

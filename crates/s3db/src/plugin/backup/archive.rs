@@ -8,10 +8,13 @@ use bytes::Bytes;
 use super::codec::Codec;
 use super::keys::{Identities, KEY_LIST, KeyList};
 use super::limiter::Limiter;
-use super::manifest::{self, FileEntry, FileKind, Found, MANIFEST, Manifest};
+use super::manifest::{self, CONTENTS, FileEntry, FileKind, Found, MANIFEST, Manifest};
 use super::sealed::{sha256, unseal};
 use super::shelf::{Place, Standing};
 use crate::error::{Error, ErrorKind, Result};
+
+/// Bytes of a file at most, packed or not: a line of an object of 8 MiB, each of its bytes escaped, and more.
+const FILE_BYTES: u64 = 128 << 20;
 
 /// A complete backup at a place.
 #[derive(Debug)]
@@ -68,6 +71,14 @@ impl Archive {
                 self.manifest.files.push(entry);
             }
         }
+        for file in &self.manifest.files {
+            if !is_inside(&file.path) {
+                return Err(self.damaged(MANIFEST, &format!("it lists '{}', which is no file of a backup", file.path)));
+            }
+            if file.bytes > FILE_BYTES || file.size > FILE_BYTES {
+                return Err(self.damaged(MANIFEST, &format!("it says that {} is larger than any file is", file.path)));
+            }
+        }
         let paths: BTreeSet<&str> = self.manifest.files.iter().map(|file| file.path.as_str()).collect();
         if paths.len() == self.manifest.files.len() {
             return Ok(());
@@ -96,6 +107,9 @@ impl Archive {
     pub(super) async fn key_files(&self) -> Result<Vec<(String, Bytes)>> {
         let mut files = Vec::new();
         for file in self.key_list().await?.files {
+            if !is_inside(&file.path) {
+                return Err(self.damaged(KEY_LIST, "it lists a file that is none of a backup"));
+            }
             let stored = self.get(&file.path).await?;
             if stored.len() as u64 != file.size || sha256(&stored) != file.sha256 {
                 return Err(self.damaged(&file.path, "its digest does not fit"));
@@ -165,6 +179,16 @@ impl Archive {
         Error::new(ErrorKind::Integrity, format!("{path} of backup '{}' at {}: {why}", manifest.id, place.location()))
             .guide("restore from another copy or another backup, and see `s3db backup verify`")
             .detail(serde_json::json!({ "backup": manifest.id, "file": path, "problem": why }))
+    }
+}
+
+/// Whether a path is one of a file of a backup: in one of its folders, and nowhere else.
+fn is_inside(path: &str) -> bool {
+    let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains('\\');
+    let folders = ["segments", "index", "objects", "files", "keys"];
+    match path.split_once('/') {
+        None => path.starts_with(CONTENTS),
+        Some((folder, name)) => folders.contains(&folder) && !name.contains('/') && plain(name),
     }
 }
 

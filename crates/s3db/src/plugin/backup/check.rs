@@ -25,7 +25,15 @@ impl Core {
                 }
             }
             if repair && !dead.is_empty() {
-                self.correct_rows(holder.as_deref()).await?;
+                // Without a destination nobody knows what stands; the row is a hint in any case.
+                let surveys = match self.surveys().await {
+                    Ok(surveys) => surveys,
+                    Err(error) => {
+                        tracing::debug!(target: "s3db::backup", %error, "rows are corrected without a look at backups");
+                        Vec::new()
+                    }
+                };
+                self.correct_rows(holder.as_deref(), &surveys.iter().collect::<Vec<_>>()).await?;
             }
             for id in dead {
                 findings.add(FindingKind::UnfinishedBackup, Some(rows.name()), id, repair);

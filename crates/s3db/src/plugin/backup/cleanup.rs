@@ -73,11 +73,12 @@ impl BackupPlugin {
             });
         };
         let mut report = CleanupReport { dry_run, ..CleanupReport::default() };
+        let mut surveys = Vec::new();
         for place in &places {
-            core.clean_up_at(place, &source, &policy, &mut report).await?;
+            surveys.push(core.clean_up_at(place, &source, &policy, &mut report).await?);
         }
         if !dry_run {
-            core.forget_gone(&mut report).await?;
+            core.forget_gone(&report, &surveys).await?;
             let (kept, deleted) = (report.kept.len(), report.deleted.len());
             core.events.emit(|| BackupEvent::CleanupComplete { kept, deleted });
         }
@@ -92,7 +93,7 @@ impl Core {
         source: &str,
         policy: &Policy,
         report: &mut CleanupReport,
-    ) -> Result<()> {
+    ) -> Result<Survey> {
         let found = Box::pin(survey(place)).await?;
         let own: Vec<&Copy> = found.complete.iter().filter(|copy| copy.manifest.source == source).collect();
         let mut candidates = Vec::with_capacity(own.len());
@@ -121,7 +122,8 @@ impl Core {
             row.reasons.push("no rule keeps it".into());
             report.deleted.push(row);
         }
-        self.sweep_at(place, &found, source, running.as_deref(), report).await
+        self.sweep_at(place, &found, source, running.as_deref(), report).await?;
+        Ok(found)
     }
 
     /// Sweeps what is unfinished, and finishes deletes that were begun.
@@ -142,13 +144,15 @@ impl Core {
             report.swept.extend(open.map(|standing| standing.id.clone()));
             return Ok(());
         }
+        // A look at the locks removes those of the dead.
+        super::locks::readers(place).await?;
         report.swept.extend(self.sweep_unfinished(place, found, source, running).await?);
         report.swept.extend(self.finish_deletes(place, found, source).await?);
         Ok(())
     }
 
     /// Removes the rows of what was deleted and stands nowhere any more, and corrects those of the dead.
-    async fn forget_gone(&self, report: &mut CleanupReport) -> Result<()> {
+    async fn forget_gone(&self, report: &CleanupReport, surveys: &[Survey]) -> Result<()> {
         let mut gone: Vec<&String> = report.deleted.iter().map(|row| &row.id).collect();
         gone.sort_unstable();
         gone.dedup();
@@ -157,7 +161,8 @@ impl Core {
                 self.forget(id).await?;
             }
         }
-        self.correct_rows(self.lease_holder().await?.as_deref()).await.map(drop)
+        let surveys: Vec<&Survey> = surveys.iter().collect();
+        self.correct_rows(self.lease_holder().await?.as_deref(), &surveys).await.map(drop)
     }
 }
 

@@ -90,9 +90,9 @@ impl Core {
         }
         let suffix = ids::suffix(&*inner.entropy);
         let owner = format!("backup {suffix} by process {}", std::process::id());
-        // The lease of a process that died is free after 30 s.
+        // Where a process died, it may take up to 30 s more to be sure of that.
         progress(&Progress { phase: "waiting for its turn".to_owned(), ..Progress::default() });
-        let lease = self.db()?.lease(LEASE, &LeaseOptions::new(owner)).await.map_err(busy)?;
+        let lease = self.db()?.lease(LEASE, &LeaseOptions::new(owner).at_once()).await.map_err(busy)?;
         let made = self.create_leased(kind, &suffix, places, &lease, progress).await;
         if let Err(error) = lease.release().await {
             tracing::warn!(target: "s3db::backup", %error, "the lease of backups was not released; it is free in 30 s");
@@ -172,11 +172,14 @@ impl Core {
         let scoped = Scoped::look(self).await?;
         lanes.survey().await;
         let rows = self.rows_to_write().await?;
-        self.correct_rows(Some(begun.suffix)).await?;
-        for (place, survey) in lanes.open() {
-            self.sweep_unfinished(place, survey, begun.source, Some(begun.suffix)).await?;
-        }
         let everywhere = lanes.surveys();
+        self.correct_rows(Some(begun.suffix), &everywhere).await?;
+        for (place, survey) in lanes.open() {
+            let swept = self.sweep_unfinished(place, survey, begun.source, Some(begun.suffix)).await;
+            if let Err(error) = swept {
+                tracing::warn!(target: "s3db::backup", %error, "unfinished backups at {} are not swept", place.location());
+            }
+        }
         // With priorities the first one that can be reached is to take it.
         let taking = if self.in_priority() { everywhere.get(..1).unwrap_or_default() } else { &everywhere[..] };
         let plan = self.plan(begun.kind, begun.source, taking, &everywhere).await?;
@@ -283,7 +286,7 @@ fn busy(error: Error) -> Error {
     }
     error
         .context("another backup of this database runs")
-        .guide("wait until it is done, or end it: `s3db backup list` names it, `s3db backup cancel ID` ends it")
+        .guide("wait until it is done, or end it by `s3db backup cancel ID`; if its process died, its turn is over 30 s after that instant")
 }
 
 /// How long something took, in milliseconds.

@@ -97,6 +97,7 @@ impl Core {
         shelf.delete(&files).await?;
         shelf.delete(&[manifest]).await?;
         shelf.delete(&[mark_path]).await?;
+        shelf.tidy(&standing.folder).await?;
         self.tell(&format!("backup '{}' at {} was deleted", standing.id, place.location()));
         Ok(Gone::Yes)
     }

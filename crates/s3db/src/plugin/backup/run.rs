@@ -294,7 +294,8 @@ impl<'a> Run<'a> {
     async fn finish(&mut self, lanes: &mut Lanes) -> Result<()> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         let contents = json!({ "scope": self.core.scope.to_json(), "resources": sink.contents });
-        let finished_at = self.core.db()?.inner.now();
+        let inner = Arc::clone(&self.core.db()?.inner);
+        let now = move || inner.now();
         let mut last = None;
         let mut complete = false;
         for (writing, at) in sink.lanes.iter_mut().zip(&self.lanes_of) {
@@ -316,7 +317,7 @@ impl<'a> Run<'a> {
                         parent: self.plan.parent.clone(),
                         sequence: self.plan.sequence,
                         started_at: s3db_format::date::rfc3339(self.begun.started_ms),
-                        finished_at: finished_at.clone(),
+                        finished_at: String::new(),
                         compression: writer.codec.compression,
                         encryption: key
                             .map(|key| Encryption { format: "age".to_owned(), recipient: key.to_public().to_string() }),
@@ -326,7 +327,7 @@ impl<'a> Run<'a> {
                         size: 0,
                         files: Vec::new(),
                     };
-                    writer.finish(&contents, self.core.recipients.as_ref(), draft).await
+                    writer.finish(&contents, self.core.recipients.as_ref(), draft, &now).await
                 }
             };
             match finished {

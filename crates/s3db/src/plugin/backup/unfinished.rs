@@ -8,13 +8,17 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::Core;
+use super::ids::is_id;
 use super::manifest::{self, BEGUN, Begun, FORMAT, Found, MANIFEST, VERSION};
-use super::rows::BackupStatus;
+use super::rows::{BackupStatus, text};
 use super::sealed::{seal, unseal};
 use super::shelf::{Place, Standing};
 use super::survey::Survey;
 use crate::error::Result;
+use crate::query::Query;
 
+/// Rows of backups that stand nowhere that are looked at.
+const LOOKED_AT: usize = 100;
 /// The mark of a swept backup stays so long, for a writer that was taken for dead and is not.
 const MARK_MS: i64 = 24 * 3_600_000;
 
@@ -58,6 +62,7 @@ impl Core {
             let files: Vec<String> = files.collect();
             let swept = !files.is_empty();
             shelf.delete(&files).await?;
+            shelf.tidy(&standing.folder).await?;
             return Ok(swept);
         }
         let begun = match shelf.get(&whole(BEGUN)).await? {
@@ -84,6 +89,7 @@ impl Core {
         let files: Vec<String> =
             shelf.list(&standing.folder).await?.into_iter().map(|s| s.path).filter(|p| *p != whole(MANIFEST)).collect();
         shelf.delete(&files).await?;
+        shelf.tidy(&standing.folder).await?;
         self.tell(&format!("the unfinished backup '{}' at {} was swept", standing.id, place.location()));
         Ok(true)
     }
@@ -93,20 +99,35 @@ impl Core {
         bytes.map(|bytes| unseal(&bytes, MANIFEST)).transpose()
     }
 
-    /// Corrects the rows of backups whose processes died.
-    pub(super) async fn correct_rows(&self, running: Option<&str>) -> Result<Vec<String>> {
+    /// Corrects the rows of backups whose processes died. Costs a LIST, and a GET for each of the newest rows whose
+    /// backup stands nowhere, and for the newest that stands.
+    pub(super) async fn correct_rows(&self, running: Option<&str>, standing: &[&Survey]) -> Result<Vec<String>> {
         let Some(rows) = self.rows().await? else { return Ok(Vec::new()) };
-        let open = crate::query::Query::filter(json!({ "status": BackupStatus::InProgress }));
+        let mut ids = rows.list_ids(&Query::all()).await?.items;
+        let newest = |id: &String| standing.iter().any(|s| s.complete.first().is_some_and(|c| c.manifest.id == *id));
+        let stands = |id: &String| standing.iter().find_map(|survey| survey.find(id));
+        ids.retain(|id| is_id(id) && (newest(id) || stands(id).is_none()));
+        ids.sort_by(|a, b| b.rsplit('_').nth(1).cmp(&a.rsplit('_').nth(1)));
         let mut corrected = Vec::new();
-        for row in rows.list(&open).await?.items {
-            if running.is_some_and(|running| running.contains(stamp(&row.id))) {
+        for id in ids.into_iter().take(LOOKED_AT) {
+            if running.is_some_and(|running| running.contains(stamp(&id))) {
                 continue;
             }
-            let change = json!({
-                "status": BackupStatus::Failed, "phase": null, "error": "the process ended before the backup did",
-            });
-            rows.update(&row.id, change).await?;
-            corrected.push(row.id);
+            let Some(row) = rows.find(&id).await? else { continue };
+            if text(&row.attributes, "status") != BackupStatus::InProgress.as_str() {
+                continue;
+            }
+            let change = match stands(&id) {
+                Some(copy) => json!({
+                    "status": BackupStatus::Completed, "phase": null, "size": copy.manifest.size,
+                    "logicalSize": copy.manifest.counts.bytes, "counts": copy.manifest.counts,
+                }),
+                None => json!({
+                    "status": BackupStatus::Failed, "phase": null, "error": "the process ended before the backup did",
+                }),
+            };
+            rows.update(&id, change).await?;
+            corrected.push(id);
         }
         Ok(corrected)
     }
@@ -115,10 +136,8 @@ impl Core {
     pub(super) async fn lease_holder(&self) -> Result<Option<String>> {
         let inner = &self.db()?.inner;
         let Some((record, _)) = inner.read_lease(super::create::LEASE).await? else { return Ok(None) };
-        let written = s3db_format::date::instant(&record.written_at).unwrap_or_default();
-        let ttl_ms = i64::try_from(record.ttl_ms).unwrap_or(i64::MAX);
-        let live = inner.store.now_ms().saturating_sub(written) <= ttl_ms;
-        Ok(record.owner.filter(|_| live))
+        let young = record.is_young(inner.store.now_ms());
+        Ok(record.owner.filter(|_| young))
     }
 
     /// Whether a backup is being made now, in any process.

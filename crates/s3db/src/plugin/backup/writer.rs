@@ -193,6 +193,7 @@ impl Writer {
         contents: &serde_json::Value,
         recipients: Option<&Recipients>,
         draft: Manifest,
+        now: &(dyn Fn() -> String + Send + Sync),
     ) -> Result<(Manifest, Vec<u8>)> {
         self.cut().await?;
         let file = Unsent {
@@ -217,7 +218,7 @@ impl Writer {
         let files: Vec<FileEntry> = std::mem::take(&mut self.files).into_iter().map(|(_, file)| file).collect();
         let size = files.iter().map(|file| file.size).sum();
         let files = self.listed(files).await?;
-        let manifest = Manifest { files, size, ..draft };
+        let manifest = Manifest { files, size, finished_at: now(), ..draft };
         let bytes = seal(&manifest)?;
         if bytes.len() > MANIFEST_BYTES {
             return Err(Error::new(ErrorKind::Invalid, format!("the manifest would have {} bytes", bytes.len()))

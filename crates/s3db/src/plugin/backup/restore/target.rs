@@ -121,9 +121,8 @@ impl<'a> Target<'a> {
     async fn refuse_leases(&self) -> Result<()> {
         let now_ms = self.db.inner.store.now_ms();
         for (name, lease) in self.db.leases().await? {
-            let written = s3db_format::date::instant(&lease.written_at).unwrap_or_default();
-            let live = now_ms.saturating_sub(written) <= i64::try_from(lease.ttl_ms).unwrap_or(i64::MAX);
-            if let Some(owner) = lease.owner.filter(|_| live) {
+            let young = lease.is_young(now_ms);
+            if let Some(owner) = lease.owner.filter(|_| young) {
                 return Err(Error::new(
                     ErrorKind::Busy,
                     format!("{} is in use: '{name}' is held by {owner}", self.db.location()),

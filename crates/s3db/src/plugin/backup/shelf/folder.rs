@@ -102,6 +102,16 @@ impl Shelf for Folder {
         .await
     }
 
+    async fn tidy(&self, folder: &str) -> Result<()> {
+        let folder = folder.trim_end_matches('/').to_owned();
+        self.work(move |root| {
+            remove_empty_below(&root.join(&folder));
+            remove_empty(root, &format!("{folder}/x"));
+            Ok(())
+        })
+        .await
+    }
+
     fn now_ms(&self) -> i64 {
         self.clock.now_ms()
     }
@@ -187,6 +197,17 @@ fn walk(root: &Path, folder: &str, prefix: &str, found: &mut Vec<Stored>) -> Res
         }
     }
     Ok(())
+}
+
+/// Removes the empty folders in a folder. What cannot be removed is not empty, or harms nobody.
+fn remove_empty_below(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty_below(&entry.path());
+            let _kept = std::fs::remove_dir(entry.path());
+        }
+    }
 }
 
 /// Removes folders that a delete left empty, up to the root.

@@ -41,6 +41,11 @@ pub(super) trait Shelf: Send + Sync + Debug {
     /// Deletes files; those that are not there count as deleted.
     async fn delete(&self, paths: &[String]) -> Result<()>;
 
+    /// Removes empty folders below a path, where there are folders.
+    async fn tidy(&self, _folder: &str) -> Result<()> {
+        Ok(())
+    }
+
     /// Its time, in milliseconds since 1970.
     fn now_ms(&self) -> i64;
 
