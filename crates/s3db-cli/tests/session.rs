@@ -520,6 +520,7 @@ fn backup_snapshot(s: &Session) -> String {
         (r"\d+(\.\d+)? (KiB|B)\b", "[size]"),
         (r"\d+(\.\d+)? m?s\b", "[duration]"),
         (r#""(size|duration|logicalSize|bytes)":\s*\d+"#, r#""$1": 0"#),
+        (r"instead of \d+", "instead of [n]"),
         (r"─+", "─"),
         (r" {2,}", "  "),
     ] {

@@ -258,3 +258,29 @@ async fn a_manifest_that_leads_out_of_its_folder_is_refused() {
         assert!(objects(&store).is_empty());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_beside_other_resources_that_goes_on_leaves_nothing_to_mend() {
+    let world = World::new(Quirks::S3);
+    let db = world.open().await;
+    fill(&db).await;
+    let made = backups(&db).backup(BackupType::Full).await.unwrap();
+    let (store, other) = world.empty().await;
+    other.create_resource(ResourceDefinition::new("own").attribute("n", "number")).await.unwrap();
+    let faulty = std::sync::Arc::new(s3db::store::fault::Faulty::new(store.clone()));
+    let copy = world.connect(faulty.clone(), world.builder().build().unwrap()).await;
+    faulty.plan(25, s3db::store::fault::Fault::Kill);
+    backups(&copy).restore(&made.id, &RestoreOptions::default()).await.unwrap_err();
+    let copy = world.connect(store.clone(), world.builder().build().unwrap()).await;
+    // Somebody else cannot make a backup of half a database.
+    assert_eq!(backups(&copy).backup(BackupType::Full).await.unwrap_err().kind(), ErrorKind::Busy);
+    let report = backups(&copy).restore(&made.id, &RestoreOptions::default()).await.unwrap();
+    assert!(report.resumed, "{report:?}");
+    let found = copy.doctor(false, &|_, _| ()).await.unwrap();
+    assert!(found.is_healthy(), "{found:?}");
+    let (_, one) = world.empty().await;
+    let selection = Selection { ids: ["ana".to_owned()].into(), ..Selection::default() };
+    backups(&one).restore(&made.id, &RestoreOptions { selection, ..RestoreOptions::default() }).await.unwrap();
+    let found = one.doctor(false, &|_, _| ()).await.unwrap();
+    assert!(found.is_healthy(), "{found:?}");
+}

@@ -110,3 +110,91 @@ fn seal(text: &str) -> String {
     let digest: String = sha2::Sha256::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
     format!("{},\"sha256\":\"{digest}\"}}\n", text.strip_suffix('}').unwrap())
 }
+
+/// Spoils a file of a backup.
+async fn lose(world: &World, id: &str) {
+    let key = world.shelf.snapshot().into_keys().find(|k| k.contains(id) && k.contains("/segments/")).unwrap();
+    world.shelf.delete(&key, Precondition::None).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_whole_never_stands_in_the_place_of_a_good_one() {
+    let world = World::new(Quirks::S3);
+    let plugin = world.builder().retention(Retention { last: Some(1), ..Retention::default() }).build().unwrap();
+    let db = world.connect(world.source.clone(), plugin).await;
+    fill(&db).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(backups(&db).backup(BackupType::Full).await.unwrap().id);
+        world.pass(DAY).await;
+    }
+    let orphan = backups(&db).backup(BackupType::Incremental).await.unwrap().id;
+    assert!(backups(&db).verify(&ids[2], VerifyLevel::Full).await.unwrap().valid);
+    lose(&world, &ids[2]).await;
+    let list = backups(&db).list_backups(&Default::default()).await.unwrap();
+    let states: Vec<&str> = list.iter().map(|b| b.status.as_str()).collect();
+    assert_eq!(states, ["failed", "failed", "completed", "completed"], "it, and what builds on it: {list:?}");
+    assert!(!backups(&db).verify(&ids[2], VerifyLevel::Full).await.unwrap().valid);
+    let report = backups(&db).cleanup(false).await.unwrap();
+    assert_eq!(ids_of(&report.kept), [ids[1].as_str()], "{report:?}");
+    assert_eq!(report.kept[0].reasons, ["last", "newest"]);
+    assert_eq!(ids_of(&report.deleted), [ids[0].as_str()]);
+    assert_eq!(report.warnings.len(), 2, "{:?}", report.warnings);
+    assert!(world.shelf.snapshot().keys().any(|key| key.contains(&orphan)), "what is not whole is left alone");
+    assert!(world.shelf.snapshot().keys().all(|key| !key.ends_with("verified.json")), "it counts as verified no more");
+}
+
+fn ids_of(rows: &[s3db::backup::CleanupRow]) -> Vec<&str> {
+    ids(rows)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_is_finished_while_its_parent_is_deleted_keeps_it() {
+    let world = World::new(Quirks::S3);
+    let db = world.open().await;
+    fill(&db).await;
+    let full = backups(&db).backup(BackupType::Full).await.unwrap().id;
+    db.resource("users").await.unwrap().delete("ana").await.unwrap();
+    world.pass(10).await;
+    let child = backups(&db).backup(BackupType::Incremental).await.unwrap().id;
+    // The child appears after the delete has looked for children, and its lock is gone by then.
+    let held: Vec<_> = world.shelf.snapshot().into_iter().filter(|(key, _)| key.contains(&child)).collect();
+    for (key, _) in &held {
+        world.shelf.delete(key, Precondition::None).await.unwrap();
+    }
+    let ambush = std::sync::Arc::new(crate::slow::Ambush::new(world.shelf.clone(), "pins/", held));
+    let plugin = s3db::backup::BackupPlugin::builder().destination_store(ambush).clock(world.clock.clone());
+    let other = world.connect(world.source.clone(), plugin.build().unwrap()).await;
+    let error = backups(&other).delete(&full).await.unwrap_err();
+    assert!(error.to_string().contains(&child), "{error}");
+    assert!(backups(&db).verify(&child, VerifyLevel::Full).await.unwrap().valid);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_changed_by_one_process_at_a_time() {
+    let world = World::new(Quirks::S3);
+    let keys = tempfile::tempdir().unwrap();
+    let ours = crate::encryption::identity(keys.path(), "ours");
+    let connect = async || {
+        let encryption = s3db::backup::EncryptionSettings {
+            recipients: vec![ours.clone()],
+            identity_files: vec![keys.path().join("ours.key")],
+            ..Default::default()
+        };
+        world.connect(world.source.clone(), world.builder().encryption(encryption).build().unwrap()).await
+    };
+    let (a, b) = (connect().await, connect().await);
+    fill(&a).await;
+    let id = backups(&a).backup(BackupType::Full).await.unwrap().id;
+    let (first, second) = (backups(&a), backups(&b));
+    for _ in 0..3 {
+        let (one, two) = futures::join!(first.rekey(None), second.rekey(None));
+        assert!(one.is_ok() || two.is_ok());
+        for error in [one.err(), two.err()].into_iter().flatten() {
+            assert_eq!(error.kind(), ErrorKind::Busy);
+        }
+        let fresh = connect().await;
+        let report = backups(&fresh).verify(&id, VerifyLevel::Full).await.unwrap();
+        assert!(report.valid && report.opened, "{report:?}");
+    }
+}

@@ -158,3 +158,43 @@ async fn destinations_that_cannot_be_are_refused_by_name() {
     let error = backups(&db).backup(BackupType::Full).await.unwrap_err();
     assert!(error.to_string().contains("inside the database"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_vanishes_meanwhile_is_no_success() {
+    let world = World::new(Quirks::S3);
+    let place = tempfile::tempdir().unwrap();
+    let target = place.path().join("backups");
+    let plugin = BackupPlugin::builder().destination(folder(&target)).build().unwrap();
+    let db = world.connect(world.source.clone(), plugin).await;
+    fill(&db).await;
+    let gone = target.clone();
+    let plugin = backups(&db);
+    let vanish = |now: &s3db::backup::Progress| {
+        if now.phase == "finishing" {
+            std::fs::remove_dir_all(&gone).unwrap();
+        }
+    };
+    let error = plugin.backup_with(BackupType::Full, &vanish).await.unwrap_err();
+    assert_eq!(error.details().unwrap()["status"], "failed", "{error}");
+    assert!(plugin.list_backups(&Default::default()).await.unwrap().iter().all(|b| b.status == BackupStatus::Failed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn destinations_that_overlap_are_refused() {
+    let world = World::new(Quirks::S3);
+    let place = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder(&place.path().join(path));
+    std::fs::create_dir(place.path().join("a")).unwrap();
+    std::os::unix::fs::symlink(place.path().join("a"), place.path().join("link")).unwrap();
+    for (one, two) in [("a", "a"), ("a", "./a/"), ("a", "link"), ("a", "a/second/{date}"), ("a/x", "a")] {
+        let plugin = BackupPlugin::builder().destination(at(one)).destination(at(two)).build().unwrap();
+        let db = world.connect(world.store(), plugin).await;
+        fill(&db).await;
+        let error = backups(&db).backup(BackupType::Full).await.unwrap_err();
+        assert!(error.to_string().contains("overlap"), "{one}, {two}: {error}");
+    }
+    let plugin = BackupPlugin::builder().destination(at("a")).destination(at("ab")).build().unwrap();
+    let db = world.connect(world.source.clone(), plugin).await;
+    fill(&db).await;
+    assert_eq!(backups(&db).backup(BackupType::Full).await.unwrap().status, BackupStatus::Completed);
+}

@@ -69,7 +69,8 @@ fn note(backup: &BackupSummary) -> String {
     if let Some(error) = &backup.error {
         notes.push(error.clone());
     }
-    if let Some(damaged) = backup.destinations.iter().find(|place| place.status != "completed") {
+    let damaged = backup.destinations.iter().find(|place| place.status != "completed");
+    if let Some(damaged) = damaged.filter(|_| backup.error.is_none()) {
         let why = damaged.error.as_deref().unwrap_or_default();
         notes.push(format!("{} {}: {why}", damaged.location, damaged.status));
     }

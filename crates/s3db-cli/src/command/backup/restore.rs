@@ -54,6 +54,11 @@ pub(super) async fn run(context: &mut Context, wanted: Wanted, reading: &Reading
                 report.target = s3db::mask(&url);
             }
             print(printer, &report, wanted.into.as_deref())?;
+            if reading.from.is_some() && wanted.into.is_none() && !report.dry_run {
+                printer.note(
+                    "it takes the place of the database that was backed up: it has its id, and nothing is paused",
+                );
+            }
             Ok(exit::DONE)
         }
         Err(error) => {

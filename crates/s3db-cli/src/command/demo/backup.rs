@@ -68,10 +68,7 @@ pub(super) async fn show(stage: &Stage, db: &Database, dir: &Path, users: &Resou
 
 fn told(stage: &Stage, report: &BackupReport) -> Result<(), Failure> {
     let counts = report.counts;
-    stage.line(&format!(
-        "  {} of {} objects stored, {} gone since, {} bytes",
-        counts.stored, counts.objects, counts.deleted, report.size
-    ))
+    stage.line(&format!("  {} of {} objects stored, {} gone since", counts.stored, counts.objects, counts.deleted))
 }
 
 /// The first file of segments.

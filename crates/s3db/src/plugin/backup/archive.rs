@@ -27,13 +27,48 @@ pub(super) struct Archive {
     limiter: Option<Arc<Limiter>>,
 }
 
-/// Reads the manifest of a backup; `None` if it is not complete.
+/// Reads the manifest of a backup, with all files that it lists; `None` if it is not complete.
 pub(super) async fn read_manifest(place: &Place, standing: &Standing) -> Result<Option<Manifest>> {
     let Some(bytes) = place.shelf.get(&format!("{}{MANIFEST}", standing.folder)).await? else { return Ok(None) };
-    match manifest::read(&bytes, &standing.id)? {
-        Found::Complete(manifest) => Ok(Some(*manifest)),
-        Found::Aborted => Ok(None),
+    let Found::Complete(mut manifest) = manifest::read(&bytes, &standing.id)? else { return Ok(None) };
+    let damaged = |path: &str, why: &str| damaged_at(place, &standing.id, path, why);
+    let lists: Vec<FileEntry> = manifest.of_kind(FileKind::Files).cloned().collect();
+    for list in lists {
+        check_entry(&list).map_err(|why| damaged(MANIFEST, &why))?;
+        let stored = place.shelf.get(&format!("{}{}", standing.folder, list.path)).await?;
+        let stored = stored.ok_or_else(|| damaged(&list.path, "it is missing"))?;
+        if sha256(&stored) != list.sha256 {
+            return Err(damaged(&list.path, "its digest does not fit"));
+        }
+        for line in stored.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            manifest.files.push(serde_json::from_slice(line).map_err(|e| damaged(&list.path, &e.to_string()))?);
+        }
     }
+    for file in &manifest.files {
+        check_entry(file).map_err(|why| damaged(MANIFEST, &why))?;
+    }
+    let paths: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+    if paths.len() < manifest.files.len() {
+        return Err(damaged(MANIFEST, "it lists a file twice"));
+    }
+    Ok(Some(*manifest))
+}
+
+/// What is wrong with an entry, before any file is read by it.
+fn check_entry(file: &FileEntry) -> std::result::Result<(), String> {
+    if !is_inside(&file.path) {
+        return Err(format!("it lists '{}', which is no file of a backup", file.path));
+    }
+    if file.bytes > FILE_BYTES || file.size > FILE_BYTES {
+        return Err(format!("it says that {} is larger than any file is", file.path));
+    }
+    Ok(())
+}
+
+fn damaged_at(place: &Place, id: &str, path: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Integrity, format!("{path} of backup '{id}' at {}: {why}", place.location()))
+        .guide("restore from another copy or another backup, and see `s3db backup verify`")
+        .detail(serde_json::json!({ "backup": id, "file": path, "problem": why }))
 }
 
 impl Archive {
@@ -55,35 +90,8 @@ impl Archive {
             .guide("it was cut off or given up; `s3db backup list` shows those that are complete"));
         };
         let mut archive = Self { place: place.clone(), standing: standing.clone(), manifest, codec: None, limiter };
-        archive.list_all_files().await?;
         archive.codec = archive.find_codec(identities).await?;
         Ok(archive)
-    }
-
-    /// Puts the files that are listed in files of their own beside the others.
-    async fn list_all_files(&mut self) -> Result<()> {
-        let lists: Vec<FileEntry> = self.manifest.of_kind(FileKind::Files).cloned().collect();
-        for list in lists {
-            let text = self.read_stored(&list).await?;
-            for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                let entry: FileEntry =
-                    serde_json::from_slice(line).map_err(|e| self.damaged(&list.path, &e.to_string()))?;
-                self.manifest.files.push(entry);
-            }
-        }
-        for file in &self.manifest.files {
-            if !is_inside(&file.path) {
-                return Err(self.damaged(MANIFEST, &format!("it lists '{}', which is no file of a backup", file.path)));
-            }
-            if file.bytes > FILE_BYTES || file.size > FILE_BYTES {
-                return Err(self.damaged(MANIFEST, &format!("it says that {} is larger than any file is", file.path)));
-            }
-        }
-        let paths: BTreeSet<&str> = self.manifest.files.iter().map(|file| file.path.as_str()).collect();
-        if paths.len() == self.manifest.files.len() {
-            return Ok(());
-        }
-        Err(self.damaged(MANIFEST, "it lists a file twice"))
     }
 
     async fn find_codec(&self, identities: &Identities) -> Result<Option<Codec>> {
@@ -107,9 +115,6 @@ impl Archive {
     pub(super) async fn key_files(&self) -> Result<Vec<(String, Bytes)>> {
         let mut files = Vec::new();
         for file in self.key_list().await?.files {
-            if !is_inside(&file.path) {
-                return Err(self.damaged(KEY_LIST, "it lists a file that is none of a backup"));
-            }
             let stored = self.get(&file.path).await?;
             if stored.len() as u64 != file.size || sha256(&stored) != file.sha256 {
                 return Err(self.damaged(&file.path, "its digest does not fit"));
@@ -121,7 +126,11 @@ impl Archive {
 
     pub(super) async fn key_list(&self) -> Result<KeyList> {
         let bytes = self.get(KEY_LIST).await?;
-        unseal(&bytes, &format!("{} of {}", KEY_LIST, self.manifest.id))
+        let list: KeyList = unseal(&bytes, &format!("{} of {}", KEY_LIST, self.manifest.id))?;
+        match list.files.iter().all(|file| file.path.starts_with("keys/") && is_inside(&file.path)) {
+            true => Ok(list),
+            false => Err(self.damaged(KEY_LIST, "it lists a file that holds no key of a backup")),
+        }
     }
 
     /// Whether its files can be read.
@@ -175,10 +184,7 @@ impl Archive {
 
     /// An error of one of its files.
     pub(super) fn damaged(&self, path: &str, why: &str) -> Error {
-        let Self { place, manifest, .. } = self;
-        Error::new(ErrorKind::Integrity, format!("{path} of backup '{}' at {}: {why}", manifest.id, place.location()))
-            .guide("restore from another copy or another backup, and see `s3db backup verify`")
-            .detail(serde_json::json!({ "backup": manifest.id, "file": path, "problem": why }))
+        damaged_at(&self.place, &self.manifest.id, path, why)
     }
 }
 

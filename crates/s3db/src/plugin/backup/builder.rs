@@ -354,6 +354,12 @@ fn check(settings: &BackupSettings) -> Result<()> {
             DestinationSettings::S3 { path, bucket, .. } => (path.as_deref().unwrap_or_default(), bucket.as_str()),
         };
         ids::check_template(path)?;
+        if let DestinationSettings::S3 { endpoint: Some(endpoint), .. } = destination
+            && endpoint.contains('@')
+        {
+            return Err(Error::new(ErrorKind::Invalid, "the endpoint of a destination holds keys")
+                .guide("write them as credentials, accessKeyIdEnv and secretAccessKeyEnv"));
+        }
         if name.trim().is_empty() {
             let field = if destination.kind() == "s3" { "bucket" } else { "path" };
             return Err(Error::new(

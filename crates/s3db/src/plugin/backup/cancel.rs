@@ -22,16 +22,25 @@ const CANCELLING: &str = "cancelling";
 #[derive(Debug, Default)]
 pub(super) struct Running(Mutex<HashMap<String, watch::Sender<bool>>>);
 
+/// Takes a backup out of those that run, also where its future is dropped.
+#[derive(Debug)]
+pub(super) struct Runs<'a> {
+    running: &'a Running,
+    id: String,
+}
+
+impl Drop for Runs<'_> {
+    fn drop(&mut self) {
+        self.running.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
 impl Running {
     /// Begins one; it is to end when the value is true.
-    pub(super) fn begin(&self, id: &str) -> watch::Receiver<bool> {
+    pub(super) fn begin(&self, id: &str) -> (watch::Receiver<bool>, Runs<'_>) {
         let (sender, receiver) = watch::channel(false);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), sender);
-        receiver
-    }
-
-    pub(super) fn end(&self, id: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        (receiver, Runs { running: self, id: id.to_owned() })
     }
 
     /// Asks one to end; `false` if it does not run here.

@@ -95,7 +95,16 @@ impl Core {
         report: &mut CleanupReport,
     ) -> Result<Survey> {
         let found = Box::pin(survey(place)).await?;
-        let own: Vec<&Copy> = found.complete.iter().filter(|copy| copy.manifest.source == source).collect();
+        let mut own: Vec<&Copy> = found.complete.iter().filter(|copy| copy.manifest.source == source).collect();
+        // What is not whole counts for no rule, so that it never stands in the place of a good one.
+        own.retain(|copy| match found.flaw(&copy.manifest.id) {
+            None => true,
+            Some(flaw) => {
+                let (id, at) = (&copy.manifest.id, place.location());
+                report.warnings.push(format!("{id} at {at} is not whole and is left alone: {flaw}"));
+                false
+            }
+        });
         let mut candidates = Vec::with_capacity(own.len());
         for copy in &own {
             candidates.push(Candidate {
@@ -114,10 +123,16 @@ impl Core {
                 report.kept.push(row);
                 continue;
             }
-            if !report.dry_run && self.remove(place, &copy.standing, source).await? == Gone::InUse {
-                row.reasons.push("is being read".into());
-                report.kept.push(row);
-                continue;
+            if !report.dry_run {
+                match self.remove(place, &copy.standing, source, &found).await? {
+                    Gone::Yes => {}
+                    Gone::InUse => row.reasons.push("is being read".into()),
+                    Gone::HasChild(child) => row.reasons.push(format!("parent of {child}")),
+                }
+                if !row.reasons.is_empty() {
+                    report.kept.push(row);
+                    continue;
+                }
             }
             row.reasons.push("no rule keeps it".into());
             report.deleted.push(row);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::events::{BackupEvent, Progress};
 use super::ids::{self, BackupType};
@@ -144,9 +145,11 @@ impl Core {
         };
         let tracker = Tracker::new(Arc::clone(&inner.clock), &tell);
         tracker.expect(plan.expected);
+        let (stop, _runs) = self.running.begin(&id);
         let mut run = Run::new(self, &id, begun, scoped, plan, &tracker);
         let whole = lease.hold(async {
-            let ended = self.race(&rows, &id, &tracker, locks.hold(Box::pin(self.run_lanes(&mut run, lanes)))).await;
+            let ended =
+                self.race(&rows, &id, stop, &tracker, locks.hold(Box::pin(self.run_lanes(&mut run, lanes)))).await;
             run.clean_up(lanes).await;
             ended
         });
@@ -179,6 +182,9 @@ impl Core {
             if let Err(error) = swept {
                 tracing::warn!(target: "s3db::backup", %error, "unfinished backups at {} are not swept", place.location());
             }
+            if let Err(error) = self.finish_deletes(place, survey, begun.source).await {
+                tracing::warn!(target: "s3db::backup", %error, "deletes at {} are not finished", place.location());
+            }
         }
         // With priorities the first one that can be reached is to take it.
         let taking = if self.in_priority() { everywhere.get(..1).unwrap_or_default() } else { &everywhere[..] };
@@ -191,10 +197,10 @@ impl Core {
         &self,
         rows: &Resource,
         id: &str,
+        mut stop: watch::Receiver<bool>,
         tracker: &Tracker<'_>,
         work: impl Future<Output = Result<()>>,
     ) -> Ended {
-        let mut stop = self.running.begin(id);
         let asked = async {
             let here = std::pin::pin!(async {
                 // The sender lives until the run has ended.
@@ -261,7 +267,6 @@ impl Core {
             "manifest": report.destinations.iter().find(|d| d.status == "completed").map(|d| &d.path),
         });
         self.note(rows, &report.id, change).await;
-        self.running.end(&report.id);
         self.metrics.backed_up(report);
         let (id, kind) = (report.id.clone(), report.kind);
         if complete {

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::archive::read_manifest;
 use super::locks;
 use super::manifest::{DELETING, MANIFEST};
 use super::sealed::{seal, unseal};
@@ -30,11 +31,13 @@ struct Mark {
 }
 
 /// What became of a delete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Gone {
     Yes,
     /// Somebody reads there.
     InUse,
+    /// One that was finished just now builds on it.
+    HasChild(String),
 }
 
 impl BackupPlugin {
@@ -45,36 +48,63 @@ impl BackupPlugin {
     pub async fn delete(&self, id: &str) -> Result<()> {
         let core = &self.core;
         let copies = core.own_copies(id).await?;
-        for survey in core.surveys().await? {
-            let child = survey.complete.iter().find(|copy| copy.manifest.parent.as_deref() == Some(id));
-            if let Some(child) = child {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!("backup '{}' builds on '{id}'", child.manifest.id),
-                )
-                .guide("delete that one first"));
-            }
+        let surveys = core.all_surveys().await?;
+        let complete = surveys.iter().flat_map(|survey| &survey.complete);
+        if let Some(child) = complete.into_iter().find(|copy| copy.manifest.parent.as_deref() == Some(id)) {
+            return Err(has_child(id, &child.manifest.id));
         }
         if copies.iter().any(super::survey::Copy::is_pinned) {
             return Err(Error::new(ErrorKind::Conflict, format!("backup '{id}' is pinned"))
                 .guide(format!("`s3db backup unpin {id}` takes the mark away")));
         }
         for copy in &copies {
-            if core.remove(&copy.place, &copy.standing, &copy.manifest.source).await? == Gone::InUse {
-                return Err(Error::new(
-                    ErrorKind::Busy,
-                    format!("backups at {} are being read", copy.place.location()),
-                )
-                .guide("try again when that is over; a lock of a process that died ends after two minutes"));
+            let at = copy.place.location();
+            let here = |survey: &&Survey| survey.find(id).is_some_and(|there| there.place.location() == at);
+            let Some(known) = surveys.iter().find(here) else { continue };
+            match core.remove(&copy.place, &copy.standing, &copy.manifest.source, known).await? {
+                Gone::Yes => {}
+                Gone::InUse => {
+                    return Err(Error::new(ErrorKind::Busy, format!("backups at {at} are being read"))
+                        .guide("try again when that is over; a lock of a process that died ends after two minutes"));
+                }
+                Gone::HasChild(child) => return Err(has_child(id, &child)),
             }
         }
         core.forget(id).await
     }
 }
 
+fn has_child(id: &str, child: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("backup '{child}' builds on '{id}'")).guide("delete that one first")
+}
+
+/// A backup that came since, and builds on one.
+async fn new_child(place: &Place, id: &str, known: &Survey) -> Result<Option<String>> {
+    for standing in place.standing().await? {
+        if known.find(&standing.id).is_some() || !standing.has_manifest() || standing.has(DELETING) {
+            continue;
+        }
+        match read_manifest(place, &standing).await {
+            Ok(Some(manifest)) if manifest.parent.as_deref() == Some(id) => return Ok(Some(manifest.id)),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::Integrity | ErrorKind::Unsupported) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 impl Core {
     /// Deletes a backup at one place.
-    pub(super) async fn remove(&self, place: &Place, standing: &Standing, source: &str) -> Result<Gone> {
+    ///
+    /// `known` is what stood there when it was decided: what came since may build on it.
+    pub(super) async fn remove(
+        &self,
+        place: &Place,
+        standing: &Standing,
+        source: &str,
+        known: &Survey,
+    ) -> Result<Gone> {
         let shelf = &place.shelf;
         let mark_path = format!("{}{DELETING}", standing.folder);
         let mark = |is_final| {
@@ -85,9 +115,18 @@ impl Core {
         let is_final = before.is_some_and(|bytes| unseal::<Mark>(&bytes, DELETING).is_ok_and(|mark| mark.is_final));
         if !is_final {
             shelf.put(&mark_path, mark(false)?).await?;
-            if !locks::readers(place).await?.is_empty() {
-                shelf.delete(&[mark_path]).await?;
-                return Ok(Gone::InUse);
+            // Who builds on it holds a lock until its manifest stands; so it is seen as one or the other.
+            let gone = match locks::readers(place).await?.is_empty() {
+                false => Gone::InUse,
+                true => new_child(place, &standing.id, known).await?.map_or(Gone::Yes, Gone::HasChild),
+            };
+            if gone != Gone::Yes {
+                // Somebody else's may be final by now.
+                let now = shelf.get(&mark_path).await?;
+                if !now.is_some_and(|bytes| unseal::<Mark>(&bytes, DELETING).is_ok_and(|mark| mark.is_final)) {
+                    shelf.delete(&[mark_path]).await?;
+                }
+                return Ok(gone);
             }
             shelf.put(&mark_path, mark(true)?).await?;
         }
@@ -112,7 +151,7 @@ impl Core {
             match unseal::<Mark>(&bytes, DELETING) {
                 Ok(mark) if mark.source != source => {}
                 Ok(Mark { is_final: true, .. }) => {
-                    self.remove(place, standing, source).await?;
+                    self.remove(place, standing, source, survey).await?;
                     finished.push(standing.id.clone());
                 }
                 Ok(mark) if place.shelf.now_ms() - mark.at_ms < STALE_MS => {}

@@ -96,10 +96,18 @@ impl BackupPlugin {
         let core = &self.core;
         let source = core.source().await?;
         let mut found: BTreeMap<String, BackupSummary> = BTreeMap::new();
+        let mut damaged: BTreeMap<String, BackupSummary> = BTreeMap::new();
         for survey in core.surveys().await? {
             collect(&survey, source.as_deref(), &mut found).await?;
+            damaged.extend(survey.damaged.iter().filter_map(|(standing, error)| of_damaged(&standing.id, error)));
         }
-        core.add_rows(&mut found).await?;
+        core.add_rows(&mut found, &damaged).await?;
+        if source.is_none() {
+            // Whose they are nobody can tell.
+            for (id, backup) in damaged {
+                found.entry(id).or_insert(backup);
+            }
+        }
         let wanted = |backup: &BackupSummary| {
             options.kind.is_none_or(|kind| backup.kind == kind) && options.status.is_none_or(|s| backup.status == s)
         };
@@ -147,6 +155,22 @@ impl Core {
         }
     }
 
+    /// What stands at each destination.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub(super) async fn all_surveys(&self) -> Result<Vec<Survey>> {
+        let mut surveys = Vec::new();
+        for (name, place) in self.places().await? {
+            let found = match place {
+                Ok(place) => Box::pin(survey(&place)).await,
+                Err(error) => Err(error),
+            };
+            surveys.push(found.map_err(|e| e.context(&format!("nothing was changed, since {name} cannot be read")))?);
+        }
+        Ok(surveys)
+    }
+
     /// What a backup holds by resource; `None` where no key that was given opens it.
     async fn contents(&self, id: &str) -> Result<Option<BTreeMap<String, Contents>>> {
         for survey in self.surveys().await? {
@@ -165,13 +189,21 @@ impl Core {
     }
 
     /// Adds what rows say: of backups that stand nowhere, and what only a row knows of the others.
-    async fn add_rows(&self, found: &mut BTreeMap<String, BackupSummary>) -> Result<()> {
+    async fn add_rows(
+        &self,
+        found: &mut BTreeMap<String, BackupSummary>,
+        damaged: &BTreeMap<String, BackupSummary>,
+    ) -> Result<()> {
         let Some(rows) = self.rows().await?.filter(|_| self.from.is_none()) else { return Ok(()) };
         let holder = self.lease_holder().await?;
         for row in rows.list(&Query::all()).await?.items {
             let status = BackupStatus::parse(text(&row.attributes, "status"));
             if let Some(backup) = found.get_mut(&row.id) {
                 complete(backup, status, &row.attributes);
+                continue;
+            }
+            if let Some(backup) = damaged.get(&row.id) {
+                found.insert(row.id, backup.clone());
                 continue;
             }
             // A row of s3db.js: its archive holds nothing.
@@ -188,7 +220,16 @@ impl Core {
 async fn collect(survey: &Survey, source: Option<&str>, found: &mut BTreeMap<String, BackupSummary>) -> Result<()> {
     for copy in survey.complete.iter().filter(|copy| source.is_none_or(|source| copy.manifest.source == source)) {
         let verified = copy.verified().await?;
-        let backup = found.entry(copy.manifest.id.clone()).or_insert_with(|| of_manifest(&copy.manifest));
+        let flaw = survey.flaw(&copy.manifest.id);
+        let backup = found.entry(copy.manifest.id.clone()).or_insert_with(|| BackupSummary {
+            status: BackupStatus::Failed,
+            error: flaw.clone(),
+            ..of_manifest(&copy.manifest)
+        });
+        // It is good where one copy is whole.
+        if flaw.is_none() {
+            (backup.status, backup.error) = (BackupStatus::Completed, None);
+        }
         backup.pinned |= copy.is_pinned();
         if let Some(Verified { level, at }) =
             verified.filter(|v| backup.verified_at.as_ref().is_none_or(|at| v.at > *at))
@@ -196,17 +237,19 @@ async fn collect(survey: &Survey, source: Option<&str>, found: &mut BTreeMap<Str
             (backup.verified_at, backup.verified_level) = (Some(at), Some(level));
         }
         backup.size = backup.size.max(copy.manifest.size);
-        backup.destinations.push(standing(copy));
-    }
-    for (damaged, error) in &survey.damaged {
-        let (Some(kind), at) = (kind_of(&damaged.id), started_at(&damaged.id)) else { continue };
-        found.entry(damaged.id.clone()).or_insert_with(|| BackupSummary {
-            status: BackupStatus::Failed,
-            error: Some(error.to_string()),
-            ..blank(&damaged.id, kind, at)
-        });
+        backup.destinations.push(standing(copy, flaw));
     }
     Ok(())
+}
+
+/// A backup whose manifest cannot be read.
+fn of_damaged(id: &str, error: &Error) -> Option<(String, BackupSummary)> {
+    let backup = BackupSummary {
+        status: BackupStatus::Failed,
+        error: Some(error.to_string()),
+        ..blank(id, kind_of(id)?, started_at(id))
+    };
+    Some((id.to_owned(), backup))
 }
 
 fn kind_of(id: &str) -> Option<BackupType> {
@@ -270,23 +313,22 @@ fn of_manifest(manifest: &Manifest) -> BackupSummary {
     }
 }
 
-fn standing(copy: &Copy) -> DestinationReport {
-    let problems = copy.problems();
+fn standing(copy: &Copy, flaw: Option<String>) -> DestinationReport {
     DestinationReport {
         kind: copy.place.kind.to_owned(),
         location: copy.place.location(),
         path: copy.standing.folder.clone(),
-        status: if problems.is_empty() { "completed" } else { "damaged" }.to_owned(),
+        status: if flaw.is_none() { "completed" } else { "damaged" }.to_owned(),
         size: copy.manifest.size,
         files: copy.manifest.files.len() as u64,
         checksum: None,
-        error: problems.into_iter().next().map(|(file, problem)| format!("{file} {problem}")),
+        error: flaw,
     }
 }
 
 /// What only a row knows of a backup that stands somewhere.
 fn complete(backup: &mut BackupSummary, status: Option<BackupStatus>, row: &serde_json::Map<String, Value>) {
-    if status == Some(BackupStatus::Partial) {
+    if status == Some(BackupStatus::Partial) && backup.status == BackupStatus::Completed {
         backup.status = BackupStatus::Partial;
     }
     backup.duration = row.get("duration").and_then(Value::as_u64).filter(|_| status.is_some()).or(backup.duration);

@@ -192,6 +192,7 @@ impl Core {
                 "add [[backup.destinations]] to s3db.toml, such as type = \"filesystem\", path = \"./backups/\"",
             ));
         }
+        shelf::refuse_overlaps(places.iter().filter_map(|(_, place)| place.as_ref().ok()))?;
         Ok(places)
     }
 

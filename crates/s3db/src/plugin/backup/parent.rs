@@ -78,15 +78,12 @@ impl Core {
             return Ok(Err(format!("{id} was made of other resources")));
         }
         for survey in surveys {
-            let line = match survey.line_of(id) {
-                Ok(line) => line,
-                Err(error) => return Ok(Err(error.to_string())),
-            };
-            if line.len() >= LONGEST {
-                return Ok(Err(format!("{id} builds on {} others already", line.len() - 1)));
+            if let Some(flaw) = survey.flaw(id) {
+                return Ok(Err(flaw));
             }
-            if let Some((file, problem)) = line.iter().find_map(|copy| copy.problems().into_iter().next()) {
-                return Ok(Err(format!("{file} of {id} or its parents {problem}")));
+            let length = survey.line_of(id)?.len();
+            if length >= LONGEST {
+                return Ok(Err(format!("{id} builds on {} others already", length - 1)));
             }
         }
         let Some(survey) = surveys.first() else { return Ok(Err("no destination can be read".into())) };

@@ -4,11 +4,13 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::archive::{Archive, blocking};
+use super::create::LEASE;
 use super::keys::{KEY_LIST, KeyFile, KeyList};
 use super::sealed::seal;
 use super::survey::Copy;
 use super::{BackupPlugin, Core};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lease::LeaseOptions;
 
 /// What a change of keys came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -30,6 +32,24 @@ impl BackupPlugin {
     /// `Integrity` if no key that was given opens it; `Invalid` without encryption in the settings; `NotFound`.
     pub async fn rekey(&self, id: Option<&str>) -> Result<RekeyReport> {
         let core = &self.core;
+        if core.from.is_some() {
+            return Err(Error::new(ErrorKind::Unsupported, "these backups are only read")
+                .guide("change keys with the destinations of s3db.toml"));
+        }
+        // Two that change the same keys would each remove what the other wrote.
+        let owner = LeaseOptions::new(format!("rekey by process {}", std::process::id())).at_once();
+        let lease = core.db()?.lease(LEASE, &owner).await?;
+        let changed = lease.hold(Box::pin(core.rekey(id))).await;
+        if let Err(error) = lease.release().await {
+            tracing::warn!(target: "s3db::backup", %error, "the lease of backups was not released; it is free in 30 s");
+        }
+        changed?
+    }
+}
+
+impl Core {
+    async fn rekey(&self, id: Option<&str>) -> Result<RekeyReport> {
+        let core = self;
         let mut copies = Vec::new();
         match id {
             Some(id) => copies = core.own_copies(id).await?,
@@ -52,9 +72,7 @@ impl BackupPlugin {
         }
         Ok(report)
     }
-}
 
-impl Core {
     async fn rekey_copy(&self, copy: &Copy, report: &mut RekeyReport) -> Result<()> {
         let archive = copy.open(self).await?;
         let id = copy.manifest.id.clone();
@@ -74,7 +92,13 @@ impl Core {
         // New files first, then the list that names them, then the old ones go: at every moment the list fits.
         let list = KeyList { files: files.iter().map(|(file, _)| file.clone()).collect() };
         for (file, bytes) in files {
-            copy.place.shelf.put(&whole(&file.path), Bytes::from(bytes)).await?;
+            let (path, bytes) = (whole(&file.path), Bytes::from(bytes));
+            let made = copy.place.shelf.create(&path, bytes.clone()).await?;
+            if !made || copy.place.shelf.get(&path).await? != Some(bytes) {
+                return Err(
+                    archive.damaged(&file.path, "it is not what was written; the old keys still open the backup")
+                );
+            }
         }
         copy.place.shelf.put(&whole(KEY_LIST), Bytes::from(seal(&list)?)).await?;
         let gone: Vec<String> = old.files.iter().map(|file| whole(&file.path)).collect();

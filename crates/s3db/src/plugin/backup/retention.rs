@@ -187,7 +187,8 @@ impl Policy {
         let zoned = |ms: i64| Timestamp::from_millisecond(ms).unwrap_or_default().to_zoned(self.zone.clone());
         let latest = newest_first.iter().copied().filter(|ms| *ms < now_ms).max().map(zoned);
         let after = |span: Span, at: &Zoned| {
-            latest.as_ref().and_then(|latest| span.before(latest)).is_some_and(|from| at.timestamp() > from)
+            // What lies before the calendar is within any span.
+            latest.as_ref().is_some_and(|latest| span.before(latest).is_none_or(|from| at.timestamp() > from))
         };
         let mut counts: Vec<(Count, Option<i64>)> = self.counts.iter().map(|count| (*count, None)).collect();
         let mut withins: Vec<(WithinBucket, Option<i64>)> = self.within_buckets.iter().map(|w| (*w, None)).collect();

@@ -128,6 +128,16 @@ fn parents_newest_verified_and_pinned_ones_stay() {
 }
 
 #[test]
+fn a_span_beyond_the_calendar_keeps_all() {
+    let list = [candidate("b", "2026-11-02T00:00:00Z", None), candidate("a", "2026-11-01T00:00:00Z", None)];
+    for within in ["9999y", "20000y", "900000y11m", "1000000d", "1000000h"] {
+        let settings = Retention { within: Some(within.into()), ..Retention::default() };
+        let policy = Policy::new(&settings, TimeZone::UTC).unwrap();
+        assert!(policy.decide(&list, i64::MAX).iter().all(|d| d.reasons.contains(&"within".to_owned())), "{within}");
+    }
+}
+
+#[test]
 fn an_empty_policy_deletes_nothing_and_wrong_ones_are_named() {
     let list = [candidate("b", "2026-11-02T00:00:00Z", None), candidate("a", "2026-11-01T00:00:00Z", None)];
     for empty in [serde_json::json!({}), serde_json::json!({"daily": 0})] {

@@ -1,7 +1,6 @@
 //! One run of a backup over its destinations.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -22,7 +21,7 @@ use super::rows::BackupStatus;
 use super::scope::is_meta;
 use super::sealed::sha256;
 use super::settings::Strategy;
-use super::shelf::{Place, Standing};
+use super::shelf::{Place, Standing, real};
 use super::sink::{Lane as Writing, Sink};
 use super::source::folders;
 use super::survey::{Survey, survey};
@@ -35,6 +34,8 @@ use crate::plugin::state_machine::StateMachinePlugin;
 #[derive(Debug)]
 struct Lane {
     name: String,
+    /// `filesystem` or `s3`.
+    kind: &'static str,
     place: std::result::Result<Place, Error>,
     survey: Survey,
     folder: String,
@@ -66,7 +67,11 @@ impl Lanes {
                 refuse_inside(&database, &place.location())?;
             }
             let survey = Survey::default();
-            lanes.push(Lane { name, place, survey, folder: String::new(), done: None, skipped: false });
+            let (name, kind) = match &place {
+                Ok(place) => (place.location(), place.kind),
+                Err(_) => (name, ""),
+            };
+            lanes.push(Lane { name, kind, place, survey, folder: String::new(), done: None, skipped: false });
         }
         Ok(Self(lanes))
     }
@@ -125,17 +130,6 @@ fn refuse_inside(database: &str, destination: &str) -> Result<()> {
     }
     Err(Error::new(ErrorKind::Invalid, format!("the destination {destination} lies inside the database {database}"))
         .guide("name a folder or prefix beside it: what happens to the database must not happen to its backups"))
-}
-
-/// A path without links, as far as it is there.
-fn real(path: &Path) -> PathBuf {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    for above in whole.ancestors() {
-        if let (Ok(real), Ok(rest)) = (std::fs::canonicalize(above), whole.strip_prefix(above)) {
-            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
-        }
-    }
-    whole
 }
 
 /// What is backed up, as it was when the backup began.
@@ -379,9 +373,9 @@ impl<'a> Run<'a> {
         let complete = destinations.iter().filter(|d| d.status == "completed").count();
         let all = self.core.settings.strategy.unwrap_or_default() == Strategy::All;
         let status = match complete {
-            _ if cancelled => BackupStatus::Cancelled,
+            0 if cancelled => BackupStatus::Cancelled,
             0 => BackupStatus::Failed,
-            n if all && n < destinations.len() => BackupStatus::Partial,
+            n if (all || cancelled) && n < destinations.len() => BackupStatus::Partial,
             _ => BackupStatus::Completed,
         };
         let (counts, resources) = self.sink.as_ref().map_or_else(nothing, |sink| (sink.counts, sink.contents.clone()));
@@ -423,8 +417,8 @@ fn destination(lane: &Lane, error: Option<&Error>) -> DestinationReport {
     };
     let why = place.err().or(error).filter(|_| status == "failed");
     DestinationReport {
-        kind: place.map_or("", |place| place.kind).to_owned(),
-        location: place.map_or_else(|_| lane.name.clone(), Place::location),
+        kind: lane.kind.to_owned(),
+        location: lane.name.clone(),
         path: lane.folder.clone(),
         status: status.to_owned(),
         size: lane.done.as_ref().map_or(0, |done| done.manifest.size),

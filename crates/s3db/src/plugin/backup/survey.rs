@@ -1,5 +1,7 @@
 //! What stands at the destinations: complete backups, unfinished ones, damaged ones.
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +9,7 @@ use super::Core;
 use super::archive::Archive;
 use super::archive::read_manifest;
 use super::chain::{Chain, LONGEST};
-use super::manifest::{DELETING, FileKind, Manifest, VERIFIED};
+use super::manifest::{DELETING, Manifest, VERIFIED};
 use super::sealed::unseal;
 use super::shelf::{Place, Standing};
 use crate::error::{Error, ErrorKind, Result};
@@ -111,6 +113,17 @@ impl Survey {
         Ok(line)
     }
 
+    /// Why a backup, or one that it builds on, is not whole, as far as a listing says.
+    pub(super) fn flaw(&self, id: &str) -> Option<String> {
+        match self.line_of(id) {
+            Err(error) => Some(error.to_string()),
+            Ok(line) => line.iter().find_map(|copy| {
+                let (file, problem) = copy.problems().into_iter().next()?;
+                Some(format!("{file} of {} {problem}", copy.manifest.id))
+            }),
+        }
+    }
+
     /// Why a backup is not to be found.
     fn missing(&self, id: &str) -> Error {
         if let Some((_, error)) = self.damaged.iter().find(|(standing, _)| standing.id == id) {
@@ -143,11 +156,10 @@ impl Copy {
                 Some(_) => {}
             }
         }
-        let listed = |path: &str| self.manifest.files.iter().any(|file| file.path == path);
-        let in_lists = self.manifest.of_kind(FileKind::Files).next().is_some();
+        let listed: BTreeSet<&str> = self.manifest.files.iter().map(|file| file.path.as_str()).collect();
         for path in self.standing.files.keys() {
             let hidden = path.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
-            if !hidden && !in_lists && !Standing::is_note(path) && !listed(path) {
+            if !hidden && !Standing::is_note(path) && !listed.contains(path.as_str()) {
                 problems.push((path.clone(), "is not one of this backup's files".to_owned()));
             }
         }

@@ -11,7 +11,7 @@ use super::archive::Archive;
 use super::chain::{Chain, Lines};
 use super::line::{Fingerprint, IndexLine, Line};
 use super::list::nowhere;
-use super::manifest::{FileEntry, FileKind};
+use super::manifest::{FileEntry, FileKind, VERIFIED};
 use super::progress::{Told, Tracker};
 use super::survey::{Copy, Survey};
 use super::{BackupPlugin, Core};
@@ -214,6 +214,7 @@ impl Core {
             return Ok(true);
         }
         let Some(tip) = survey.find(id) else { return Ok(false) };
+        let before = report.problems.len();
         let line = match survey.line_of(id) {
             Ok(line) => line,
             Err(error) => {
@@ -223,9 +224,14 @@ impl Core {
                 vec![tip]
             }
         };
-        let before = report.problems.len();
         for copy in &line {
             self.verify_copy(copy, tracker, report).await?;
+        }
+        if report.problems.len() > before && tip.standing.has(VERIFIED) {
+            let note = format!("{}{VERIFIED}", tip.standing.folder);
+            if let Err(error) = tip.place.shelf.delete(&[note]).await {
+                tracing::warn!(target: "s3db::backup", %error, "'{id}' still counts as verified");
+            }
         }
         // What nobody opened was not proven to be readable.
         if report.problems.len() == before && report.level != VerifyLevel::Quick && report.opened {

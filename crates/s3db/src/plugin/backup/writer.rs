@@ -4,6 +4,7 @@
 //! read back; the manifest, only if nothing stands in its place. A crash before the manifest leaves a backup
 //! that is not listed as good, and that the next one sweeps.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -217,6 +218,7 @@ impl Writer {
         self.files.sort_by(|(a, x), (b, y)| (x.kind, a).cmp(&(y.kind, b)));
         let files: Vec<FileEntry> = std::mem::take(&mut self.files).into_iter().map(|(_, file)| file).collect();
         let size = files.iter().map(|file| file.size).sum();
+        let all = files.clone();
         let files = self.listed(files).await?;
         let manifest = Manifest { files, size, finished_at: now(), ..draft };
         let bytes = seal(&manifest)?;
@@ -224,7 +226,7 @@ impl Writer {
             return Err(Error::new(ErrorKind::Invalid, format!("the manifest would have {} bytes", bytes.len()))
                 .guide("back up fewer resources at once, by include and exclude"));
         }
-        self.commit(&manifest, &bytes).await?;
+        self.commit(&manifest, &all, &bytes).await?;
         // Where it stays it does no harm: the manifest decides.
         if let Err(error) = self.place.shelf.delete(&[format!("{}{BEGUN}", self.folder)]).await {
             tracing::debug!(target: "s3db::backup", %error, "{BEGUN} is left over");
@@ -257,8 +259,11 @@ impl Writer {
         Ok(lists)
     }
 
-    async fn commit(&self, manifest: &Manifest, bytes: &[u8]) -> Result<()> {
+    async fn commit(&self, manifest: &Manifest, files: &[FileEntry], bytes: &[u8]) -> Result<()> {
         let path = format!("{}{MANIFEST}", self.folder);
+        if !self.are_there(files).await? {
+            return Err(gone(&manifest.id));
+        }
         if !self.place.shelf.create(&path, Bytes::from(bytes.to_vec())).await? {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -266,22 +271,20 @@ impl Writer {
             )
             .guide("that process took this one for dead; look at `s3db backup list`, and begin a new backup"));
         }
-        if self.place.shelf.is_conditional() {
-            return Ok(());
-        }
-        // Somebody may have given it up at the same time, and swept its files.
-        let there = self.place.shelf.list(&self.folder).await?;
-        let whole = |file: &FileEntry| {
-            there
-                .iter()
-                .any(|stored| stored.size == file.size && stored.path.strip_prefix(&self.folder) == Some(&file.path))
-        };
-        if manifest.files.iter().all(whole) {
+        // Without conditions somebody may have given it up at the same time, and swept its files.
+        if self.place.shelf.is_conditional() || self.are_there(files).await? {
             return Ok(());
         }
         self.place.shelf.delete(std::slice::from_ref(&path)).await?;
-        Err(Error::new(ErrorKind::Conflict, format!("files of backup '{}' are gone", manifest.id))
-            .guide("another process swept them; begin a new backup"))
+        Err(gone(&manifest.id))
+    }
+
+    /// Whether every file stands there in its size: a folder may have vanished, or been swept.
+    async fn are_there(&self, files: &[FileEntry]) -> Result<bool> {
+        let listed = self.place.shelf.list(&self.folder).await?;
+        let sizes: BTreeMap<&str, u64> =
+            listed.iter().filter_map(|s| Some((s.path.strip_prefix(&self.folder)?, s.size))).collect();
+        Ok(files.iter().all(|file| sizes.get(file.path.as_str()) == Some(&file.size)))
     }
 
     /// Ends what is on its way, so that little lands any more: what does is swept with the rest.
@@ -298,6 +301,11 @@ impl Writer {
         }
         self.sending.shutdown().await;
     }
+}
+
+fn gone(id: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("files of backup '{id}' are gone from its destination"))
+        .guide("see whether the destination was emptied or unmounted meanwhile, and begin a new backup")
 }
 
 fn given_up() -> Error {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::Core;
+use super::super::archive::Archive;
 use super::super::chain::{Chain, LONGEST};
 use super::super::list::nowhere;
 use super::super::manifest::DELETING;
@@ -33,7 +34,17 @@ impl Core {
                     format!("backup '{id}' builds on more than {LONGEST} others"),
                 ));
             }
-            let archive = self.first_whole(&id, &surveys, tracker, &mut chosen).await?;
+            let child = archives.last().map(|archive: &Arc<Archive>| archive.manifest.id.clone());
+            let archive = match (self.first_whole(&id, &surveys, tracker, &mut chosen).await, child) {
+                (Err(error), Some(child)) if error.kind() == ErrorKind::NotFound => {
+                    return Err(Error::new(
+                        ErrorKind::Integrity,
+                        format!("backup '{child}' builds on '{id}', which is not there"),
+                    )
+                    .guide("restore a backup that is whole, or bring that one back from another copy"));
+                }
+                (first, _) => first?,
+            };
             wanted = archive.0.first().and_then(|archive| archive.manifest.parent.clone());
             archives.extend(archive.0);
         }

@@ -10,6 +10,8 @@ use super::{Mode, RestoreReport, catalog};
 use crate::error::{Error, ErrorKind, Result};
 
 const BATCH: usize = 2_000;
+/// Bytes of bodies that are read at once.
+const BATCH_BYTES: u64 = 32 << 20;
 /// Differences that an error names.
 const NAMED: usize = 10;
 
@@ -23,7 +25,7 @@ impl Restore<'_> {
         self.tracker.expect(self.plan.objects);
         let mut different = Vec::new();
         let mut merged: Merged<IndexLine> = Merged::of(self.chain);
-        let mut batch = Vec::new();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some((_, line)) = merged.next().await? {
             let key = match self.plan.fate(&line.key) {
                 Fate::Record { key, .. } | Fate::Plain { key } => (key, true),
@@ -32,7 +34,9 @@ impl Restore<'_> {
                 _ => continue,
             };
             batch.push((key, line.sha256));
-            if batch.len() >= BATCH {
+            bytes += line.size;
+            if batch.len() >= BATCH || bytes >= BATCH_BYTES {
+                bytes = 0;
                 self.compare_batch(std::mem::take(&mut batch), report, &mut different).await?;
             }
         }

@@ -273,10 +273,23 @@ impl Core {
         }
         self.events.emit(|| BackupEvent::RestoreStart { id: id.to_owned(), target: target.location() });
         self.tell(&format!("restoring '{id}' into {}", target.location()));
-        into.begin().await?;
         let restore = write::Restore { chain: &chosen.chain, plan: &plan, into: &into, options, tracker: &tracker };
-        Box::pin(restore.run(&mut report)).await?;
-        into.end().await?;
+        let work = Box::pin(async {
+            into.begin().await?;
+            restore.run(&mut report).await?;
+            into.end().await
+        });
+        // One restore at a time, and no backup of half a database.
+        match into.lease(id).await? {
+            None => work.await?,
+            Some(lease) => {
+                let done = lease.hold(work).await;
+                if let Err(error) = lease.release().await {
+                    tracing::warn!(target: "s3db::backup", %error, "the lease of backups was not released; it is free in 30 s");
+                }
+                done??;
+            }
+        }
         report.duration = millis(tracker.elapsed());
         self.metrics.restored();
         let (written, duration) = (report.written, report.duration);

@@ -112,7 +112,7 @@ impl Plan {
         if let Some((resource, what)) = keys::owned(key) {
             return self.fate_of_owned(key, resource, what);
         }
-        if !is_meta(key) || !self.selection.ids.is_empty() {
+        if !is_meta(key) {
             return Fate::Left;
         }
         if key == keys::DATABASE_ID {
@@ -126,6 +126,9 @@ impl Plan {
             let name = self.selection.name(&resource);
             let rename = (name != resource).then(|| (resource.clone(), name.to_owned()));
             return Fate::Immutable { key: keys::version_copy(name, version, hash), rename };
+        }
+        if !self.selection.ids.is_empty() {
+            return Fate::Left;
         }
         let machines = self.whole || self.resources.contains(STATES);
         match key.strip_prefix(keys::MACHINES) {

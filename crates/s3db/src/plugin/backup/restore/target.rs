@@ -8,12 +8,16 @@ use s3db_store::{ErrorKind as StoreKind, List, Precondition};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::super::create::LEASE;
 use super::super::sealed::sha256;
 use super::plan::Plan;
 use super::{Mode, RestoreOptions};
 use crate::database::{Database, json_object};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lease::{Lease, LeaseOptions};
 
+/// What the owner of a restore's lease begins with.
+const RESTORE_OWNER: &str = "restore of";
 /// Names that an error lists.
 const NAMED: usize = 10;
 
@@ -54,6 +58,8 @@ struct Note {
     /// The digest of what is restored, and how.
     plan: String,
     begun_at: String,
+    /// Resources that the target had before.
+    existing: BTreeSet<String>,
 }
 
 impl<'a> Target<'a> {
@@ -73,7 +79,7 @@ impl<'a> Target<'a> {
         let existing: BTreeSet<String> =
             plan.resources.iter().map(name).filter(|name| there.resource(name).is_some()).collect();
         let digest = sha256(json!([plan.selection, options.mode]).to_string().as_bytes());
-        let note = Note { backup: plan.id.clone(), plan: digest, begun_at: inner.now() };
+        let note = Note { backup: plan.id.clone(), plan: digest, begun_at: inner.now(), existing: existing.clone() };
         let mut target = Self {
             db,
             is_empty,
@@ -105,6 +111,9 @@ impl<'a> Target<'a> {
         };
         if (&found.backup, &found.plan) == (&self.note.backup, &self.note.plan) {
             self.resumed = true;
+            // What the first attempt brought is not what was there.
+            self.existing.clone_from(&found.existing);
+            self.note = found;
             return Ok(());
         }
         self.other_restore(&format!("a restore of {}, begun at {},", found.backup, found.begun_at), options)
@@ -118,11 +127,22 @@ impl<'a> Target<'a> {
             .guide("run that one again, and it goes on; or give --force to forget it"))
     }
 
+    /// The lease of backups, while records are written; none where the store cannot hold one.
+    pub(super) async fn lease(&self, id: &str) -> Result<Option<Lease>> {
+        if !self.db.inner.store.capabilities().compare_and_swap {
+            return Ok(None);
+        }
+        let owner = LeaseOptions::new(format!("{RESTORE_OWNER} {id} by process {}", std::process::id()));
+        self.db.lease(LEASE, &owner).await.map(Some)
+    }
+
     async fn refuse_leases(&self) -> Result<()> {
         let now_ms = self.db.inner.store.now_ms();
         for (name, lease) in self.db.leases().await? {
             let young = lease.is_young(now_ms);
-            if let Some(owner) = lease.owner.filter(|_| young) {
+            // That of another restore is waited for: its process has died, or it renews it.
+            let own = name == LEASE && lease.owner.as_ref().is_some_and(|o| o.starts_with(RESTORE_OWNER));
+            if let Some(owner) = lease.owner.filter(|_| young && !own) {
                 return Err(Error::new(
                     ErrorKind::Busy,
                     format!("{} is in use: '{name}' is held by {owner}", self.db.location()),
@@ -252,7 +272,9 @@ impl<'a> Target<'a> {
 
 /// Puts the chosen resources of a backup into a catalog, with every version, and takes nothing out of it.
 pub(super) fn merge(plan: &Plan, catalog: &mut Catalog) {
-    for resource in &plan.resources {
+    // With everything come the definitions of the rows about backups too, though not the rows.
+    let all = plan.catalog.resources().keys().filter(|name| plan.whole && !plan.resources.contains(*name));
+    for resource in plan.resources.iter().chain(all) {
         let Some(entry) = plan.catalog.raw_entry(resource) else { continue };
         let name = plan.selection.name(resource);
         if catalog.resource(name).is_none() {

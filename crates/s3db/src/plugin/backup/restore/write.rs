@@ -235,6 +235,9 @@ impl Restore<'_> {
             return Ok(Written::New);
         }
         let there = self.into.db.inner.read(key).await?;
+        if self.options.mode == Mode::Skip && there.is_some() {
+            return Ok(Written::Kept);
+        }
         if there.is_some_and(|there| fingerprint_of(&there) == line.sha256) {
             return Ok(Written::Unchanged);
         }

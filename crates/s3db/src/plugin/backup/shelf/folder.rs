@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use s3db_store::clock::Clock;
 
-use super::{Shelf, Stored};
+use super::{Shelf, Stored, Tools};
+use crate::entropy::{Entropy, make_id};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A folder.
@@ -16,11 +17,17 @@ use crate::error::{Error, ErrorKind, Result};
 pub(in super::super) struct Folder {
     root: PathBuf,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
 }
 
 impl Folder {
-    pub(in super::super) fn new(root: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        Self { root, clock }
+    pub(in super::super) fn new(root: PathBuf, tools: &Tools) -> Self {
+        Self { root, clock: Arc::clone(&tools.clock), entropy: Arc::clone(&tools.entropy) }
+    }
+
+    /// A name that no other process has: their numbers may be equal on two machines.
+    fn mark(&self) -> String {
+        make_id(&*self.entropy, 12)
     }
 
     async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Path) -> Result<T> + Send + 'static) -> Result<T> {
@@ -33,21 +40,21 @@ impl Folder {
 #[async_trait]
 impl Shelf for Folder {
     async fn put(&self, path: &str, body: Bytes) -> Result<()> {
-        let path = path.to_owned();
+        let (path, mark) = (path.to_owned(), self.mark());
         self.work(move |root| {
             let target = root.join(&path);
-            let written = write_beside(&target, &body)?;
+            let written = write_beside(&target, &mark, &body)?;
             std::fs::rename(&written, &target).map_err(|e| failed("write", &target, &e))?;
-            sync_folder(&target)
+            sync_folders(root, &target)
         })
         .await
     }
 
     async fn create(&self, path: &str, body: Bytes) -> Result<bool> {
-        let path = path.to_owned();
+        let (path, mark) = (path.to_owned(), self.mark());
         self.work(move |root| {
             let target = root.join(&path);
-            let written = write_beside(&target, &body)?;
+            let written = write_beside(&target, &mark, &body)?;
             // A link appears whole or not at all, and never in place of another.
             let linked = std::fs::hard_link(&written, &target);
             let removed = std::fs::remove_file(&written);
@@ -59,7 +66,7 @@ impl Shelf for Folder {
                 Err(e) => create_whole(&target, &body, &e)?,
             };
             removed.map_err(|e| failed("write", &target, &e))?;
-            sync_folder(&target).map(|()| created)
+            sync_folders(root, &target).map(|()| created)
         })
         .await
     }
@@ -130,13 +137,13 @@ fn is_absent(error: &std::io::Error) -> bool {
 }
 
 /// A file with these bytes, durable, next to where it is to be.
-fn write_beside(target: &Path, body: &[u8]) -> Result<PathBuf> {
+fn write_beside(target: &Path, mark: &str, body: &[u8]) -> Result<PathBuf> {
     let folder = target.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|e| failed("write", folder, &e))?;
     let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let beside = folder.join(format!(".{name}.{}.part", std::process::id()));
+    let beside = folder.join(format!(".{name}.{mark}.part"));
     let write = || {
-        let mut file = std::fs::File::create(&beside)?;
+        let mut file = std::fs::File::create_new(&beside)?;
         file.write_all(body)?;
         file.sync_all()
     };
@@ -161,11 +168,14 @@ fn create_whole(target: &Path, body: &[u8], why: &std::io::Error) -> Result<bool
 }
 
 /// Makes the name of a file durable, and those of the folders above that may be new.
-fn sync_folder(target: &Path) -> Result<()> {
-    for folder in target.ancestors().skip(1).take(3) {
+fn sync_folders(root: &Path, target: &Path) -> Result<()> {
+    for folder in target.ancestors().skip(1) {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let synced = std::fs::File::open(folder).and_then(|opened| opened.sync_all());
         synced.map_err(|e| failed("write", folder, &e))?;
+        if folder == root || !folder.starts_with(root) {
+            break;
+        }
     }
     Ok(())
 }

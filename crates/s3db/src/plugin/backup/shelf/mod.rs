@@ -13,7 +13,7 @@ use crate::error::Result;
 
 pub(super) use bucket::Bucket;
 pub(super) use folder::Folder;
-pub(super) use place::{Place, Standing, Tools};
+pub(super) use place::{Place, Standing, Tools, real, refuse_overlaps};
 
 /// A file that stands somewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -77,7 +77,7 @@ impl Place {
             DestinationSettings::Filesystem { path, .. } => {
                 let (root, template) = split(path)?;
                 let folder = tools.folder.join(if root.is_empty() { "." } else { &root });
-                Ok(place(Arc::new(Folder::new(clean(&folder), Arc::clone(&tools.clock))), template))
+                Ok(place(Arc::new(Folder::new(clean(&folder), tools)), template))
             }
             DestinationSettings::S3 { bucket, path, region, storage_class, endpoint, credentials, .. } => {
                 let (root, template) = split(path.as_deref().unwrap_or_default())?;
@@ -120,7 +120,7 @@ impl Place {
                     return Err(Error::new(ErrorKind::NotFound, format!("there is no folder {}", path.display()))
                         .guide("name the folder that holds the backups, or one backup in it"));
                 }
-                (Arc::new(Folder::new(clean(&path), Arc::clone(&tools.clock))), "filesystem")
+                (Arc::new(Folder::new(clean(&path), tools)), "filesystem")
             }
             Location::Bucket(mut bucket) => {
                 bucket.prefix = above_a_backup(&bucket.prefix).unwrap_or(bucket.prefix);
@@ -182,6 +182,38 @@ impl Place {
     pub(in super::super) fn location(&self) -> String {
         self.shelf.location()
     }
+}
+
+/// A path without links, as far as it is there.
+pub(in super::super) fn real(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    for above in whole.ancestors() {
+        if let (Ok(real), Ok(rest)) = (std::fs::canonicalize(above), whole.strip_prefix(above)) {
+            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    whole
+}
+
+/// Two destinations of which one lies in the other would take each other's backups for their own.
+pub(in super::super) fn refuse_overlaps<'a>(places: impl Iterator<Item = &'a Place>) -> Result<()> {
+    let at = |place: &Place| match place.kind {
+        "filesystem" => real(Path::new(&place.location())).display().to_string(),
+        "s3" => place.location(),
+        // Stores that are given have no names that tell them apart.
+        _ => String::new(),
+    };
+    let places: Vec<(String, String)> =
+        places.map(|place| (format!("{}/", at(place).trim_end_matches('/')), place.location())).collect();
+    for (n, (path, location)) in places.iter().enumerate().filter(|(_, (path, _))| path.len() > 1) {
+        if let Some((_, other)) = places.iter().skip(n + 1).find(|(other, _)| {
+            other.len() > 1 && (other.starts_with(path.as_str()) || path.starts_with(other.as_str()))
+        }) {
+            return Err(Error::new(ErrorKind::Invalid, format!("the destinations {location} and {other} overlap"))
+                .guide("name places of which none is the other or lies in it"));
+        }
+    }
+    Ok(())
 }
 
 /// The folder of a backup, its id, and the file in it that a path names.
