@@ -51,6 +51,9 @@ pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
         printer.line(&format!("clock             {seconds:+.1} s off the server's; the server's time is used"))?;
     }
     printer.line(&format!("passphrase        {}", if status.passphrase { "given" } else { "not given" }))?;
+    if let Some(since) = &status.paused {
+        printer.line(&format!("paused            since {since}; `s3db resume` lets timers, actions and jobs go on"))?;
+    }
     if status.resources.is_empty() {
         return printer.line("resources         none yet").map(|()| exit::DONE);
     }

@@ -26,6 +26,9 @@ pub struct Status {
     pub clock_ahead_ms: Option<i64>,
     /// Whether a passphrase was given.
     pub passphrase: bool,
+    /// Since when timers, actions and jobs are paused, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
     /// The resources.
     pub resources: Vec<ResourceStatus>,
     /// Entries of the catalog that are no usable resource.
@@ -95,6 +98,7 @@ impl Database {
             clock_ahead_ms: probe.as_ref().map(|_| self.inner.clock.now_ms() - self.inner.store.now_ms()),
             probe,
             passphrase: self.inner.secrets.has_passphrase(),
+            paused: catalog.paused().map(str::to_owned),
             resources,
             unusable: catalog.unusable().into_iter().map(str::to_owned).collect(),
         })

@@ -16,6 +16,9 @@ pub(super) async fn once(context: &mut Context) -> Result<u8, Failure> {
     let (_db, machines) = connect(context).await?;
     let report = machines.sweep().await?;
     printer.one(&json!(report))?;
+    if report.paused {
+        printer.note("nothing was done: the database is paused until `s3db resume`");
+    }
     Ok(if report.failures == 0 { exit::DONE } else { exit::FAILED })
 }
 
