@@ -198,3 +198,48 @@ async fn keys_are_changed_by_one_process_at_a_time() {
         assert!(report.valid && report.opened, "{report:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn metrics_say_how_old_the_last_good_one_is_and_what_is_stored() {
+    let world = World::new(Quirks::S3);
+    let db = world.open().await;
+    fill(&db).await;
+    let plugin = backups(&db);
+    let none = plugin.metrics().await.unwrap();
+    assert_eq!((none.kept, none.last_success_age, none.last_verification_age), (0, None, None));
+    plugin.backup(BackupType::Full).await.unwrap();
+    db.resource("users").await.unwrap().delete("ana").await.unwrap();
+    world.pass(DAY).await;
+    let last = plugin.backup(BackupType::Incremental).await.unwrap();
+    world.pass(60).await;
+    assert!(plugin.verify(&last.id, VerifyLevel::Full).await.unwrap().valid);
+    world.pass(40).await;
+    plugin.backup_with(BackupType::Full, &|_| plugin.cancel_all()).await.unwrap_err();
+    let now = plugin.metrics().await.unwrap();
+    assert_eq!((now.backups["completed"], now.backups["cancelled"], now.backups["failed"]), (2, 1, 0));
+    assert_eq!((now.kept, now.last_success_age, now.last_verification_age), (2, Some(100_000), Some(40_000)));
+    let stored: u64 = plugin.list_backups(&Default::default()).await.unwrap().iter().map(|b| b.size).sum();
+    assert_eq!(now.stored.values().sum::<u64>(), stored);
+    lose(&world, &last.id).await;
+    let damaged = plugin.metrics().await.unwrap();
+    assert_eq!((damaged.kept, damaged.last_success_age), (1, Some(86_500_000)), "the last good one is older");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_whose_parent_is_gone_says_which() {
+    let world = World::new(Quirks::S3);
+    let db = world.open().await;
+    fill(&db).await;
+    let full = backups(&db).backup(BackupType::Full).await.unwrap().id;
+    world.pass(10).await;
+    let next = backups(&db).backup(BackupType::Incremental).await.unwrap().id;
+    for key in world.shelf.snapshot().into_keys().filter(|key| key.contains(&full)) {
+        world.shelf.delete(&key, Precondition::None).await.unwrap();
+    }
+    let (_, copy) = world.empty().await;
+    let error = backups(&copy).restore(&next, &Default::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Integrity);
+    assert!(error.to_string().contains(&full) && error.to_string().contains(&next), "{error}");
+    let report = backups(&db).verify(&next, VerifyLevel::Quick).await.unwrap();
+    assert!(!report.valid && report.problems[0].problem.contains(&full), "{report:?}");
+}
