@@ -172,10 +172,11 @@ fn sync_folders(root: &Path, target: &Path) -> Result<()> {
     for folder in target.ancestors().skip(1) {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let synced = std::fs::File::open(folder).and_then(|opened| opened.sync_all());
-        synced.map_err(|e| failed("write", folder, &e))?;
-        if folder == root || !folder.starts_with(root) {
+        if !folder.starts_with(root) {
+            // The folder that holds the root: it need not be readable.
             break;
         }
+        synced.map_err(|e| failed("write", folder, &e))?;
     }
     Ok(())
 }
