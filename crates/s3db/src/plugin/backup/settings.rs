@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::DurationSetting;
 
-/// What `[backup]` in `s3db.toml` may say, and what [`super::BackupBuilder`] sets.
+/// The section `[backup]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackupSettings {
