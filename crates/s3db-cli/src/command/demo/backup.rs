@@ -27,7 +27,11 @@ pub(super) async fn show(stage: &Stage, db: &Database, dir: &Path, users: &Resou
 
     stage.step("10. A day later: what changed since, deletes included", "s3db backup create --type incremental")?;
     users.delete("davi").await?;
-    users.insert(json!({"id": "eva", "name": "Eva Lindt", "email": "eva@example.org", "country": "DE"})).await?;
+    users
+        .insert(json!({
+            "id": "eva", "name": "Eva Lindt", "email": "eva@example.org", "country": "DE", "password": "eva-s3cret",
+        }))
+        .await?;
     let changes = backups.backup(BackupType::Incremental).await?;
     told(stage, &changes)?;
 
