@@ -45,7 +45,8 @@ pub(super) async fn show(stage: &Stage, db: &Database, dir: &Path, users: &Resou
     std::fs::write(&file, &damaged)?;
     let report = backups.verify(&changes.id, VerifyLevel::Full).await?;
     for problem in &report.problems {
-        stage.line(&format!("  {} of {}: not whole", problem.object, problem.backup))?;
+        let which = if problem.backup == full.id { "full" } else { "incremental" };
+        stage.line(&format!("  {} of the {which} backup: {}", problem.object, problem.problem))?;
     }
     std::fs::write(&file, &whole)?;
     let report = backups.verify(&changes.id, VerifyLevel::Full).await?;
