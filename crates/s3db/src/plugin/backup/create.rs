@@ -23,13 +23,11 @@ use super::report::BackupReport;
 use super::rows::{BackupStatus, first_row};
 use super::run::{Lanes, Run, Scoped};
 use super::settings::{Compression, Strategy};
+use super::turn::{self, LEASE};
 use super::{BackupPlugin, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::{Lease, LeaseOptions};
 use crate::resource::Resource;
-
-/// The lease of backups.
-pub(super) const LEASE: &str = "backup";
 
 impl BackupPlugin {
     /// Makes a backup. Only one runs for a database at a time.
@@ -90,14 +88,12 @@ impl Core {
                 .guide("make backups with the destinations of s3db.toml"));
         }
         let suffix = ids::suffix(&*inner.entropy);
-        let owner = format!("backup {suffix} by process {}", std::process::id());
+        let owner = turn::owner(&format!("backup {suffix}"));
         // Where a process died, it may take up to 30 s more to be sure of that.
         progress(&Progress { phase: "waiting for its turn".to_owned(), ..Progress::default() });
         let lease = self.db()?.lease(LEASE, &LeaseOptions::new(owner).at_once()).await.map_err(busy)?;
         let made = self.create_leased(kind, &suffix, places, &lease, progress).await;
-        if let Err(error) = lease.release().await {
-            tracing::warn!(target: "s3db::backup", %error, "the lease of backups was not released; it is free in 30 s");
-        }
+        turn::release(lease).await;
         made
     }
 

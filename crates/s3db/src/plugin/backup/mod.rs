@@ -72,6 +72,7 @@ mod shelf;
 mod sink;
 mod source;
 mod survey;
+mod turn;
 mod unfinished;
 mod verify;
 mod walk;

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::archive::{Archive, blocking};
-use super::create::LEASE;
 use super::keys::{KEY_LIST, KeyFile, KeyList};
 use super::sealed::seal;
 use super::survey::Copy;
+use super::turn::{self, LEASE};
 use super::{BackupPlugin, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::LeaseOptions;
@@ -37,12 +37,10 @@ impl BackupPlugin {
                 .guide("change keys with the destinations of s3db.toml"));
         }
         // Two that change the same keys would each remove what the other wrote.
-        let owner = LeaseOptions::new(format!("rekey by process {}", std::process::id())).at_once();
+        let owner = LeaseOptions::new(turn::owner("rekey")).at_once();
         let lease = core.db()?.lease(LEASE, &owner).await?;
         let changed = lease.hold(Box::pin(core.rekey(id))).await;
-        if let Err(error) = lease.release().await {
-            tracing::warn!(target: "s3db::backup", %error, "the lease of backups was not released; it is free in 30 s");
-        }
+        turn::release(lease).await;
         changed?
     }
 }

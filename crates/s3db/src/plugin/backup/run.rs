@@ -79,7 +79,7 @@ impl Lanes {
     /// Locks the destinations: what a backup builds on must not be deleted meanwhile.
     pub(super) async fn lock(&self, inner: &Inner) -> Locks {
         let places: Vec<Place> = self.0.iter().filter_map(|lane| lane.place.as_ref().ok().cloned()).collect();
-        let owner = format!("backup by process {}", std::process::id());
+        let owner = super::turn::owner("backup");
         Locks::take(&places, &owner, &inner.clock, &*inner.entropy).await
     }
 

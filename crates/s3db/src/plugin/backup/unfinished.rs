@@ -135,7 +135,7 @@ impl Core {
     /// Who holds the lease of backups now.
     pub(super) async fn lease_holder(&self) -> Result<Option<String>> {
         let inner = &self.db()?.inner;
-        let Some((record, _)) = inner.read_lease(super::create::LEASE).await? else { return Ok(None) };
+        let Some((record, _)) = inner.read_lease(super::turn::LEASE).await? else { return Ok(None) };
         let young = record.is_young(inner.store.now_ms());
         Ok(record.owner.filter(|_| young))
     }

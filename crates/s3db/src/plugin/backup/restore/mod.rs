@@ -25,6 +25,7 @@ use super::create::millis;
 use super::events::{BackupEvent, Progress};
 use super::locks::Locks;
 use super::progress::{Told, Tracker};
+use super::turn;
 use super::{BackupPlugin, Core};
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
@@ -232,7 +233,7 @@ impl Core {
     ) -> Result<RestoreReport> {
         let inner = &self.db()?.inner;
         let places = self.open_places().await?;
-        let owner = format!("restore by process {}", std::process::id());
+        let owner = turn::owner("restore");
         let locks = Locks::take(&places, &owner, &inner.clock, &*inner.entropy).await;
         let restored = locks.hold(Box::pin(self.restore_now(target, id, options, progress))).await;
         locks.release().await;
@@ -284,9 +285,7 @@ impl Core {
             None => work.await?,
             Some(lease) => {
                 let done = lease.hold(work).await;
-                if let Err(error) = lease.release().await {
-                    tracing::warn!(target: "s3db::backup", %error, "the lease of backups was not released; it is free in 30 s");
-                }
+                turn::release(lease).await;
                 done??;
             }
         }

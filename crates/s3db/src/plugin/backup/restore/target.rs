@@ -8,8 +8,8 @@ use s3db_store::{ErrorKind as StoreKind, List, Precondition};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::super::create::LEASE;
 use super::super::sealed::sha256;
+use super::super::turn::{self, LEASE};
 use super::plan::Plan;
 use super::{Mode, RestoreOptions};
 use crate::database::{Database, json_object};
@@ -132,7 +132,7 @@ impl<'a> Target<'a> {
         if !self.db.inner.store.capabilities().compare_and_swap {
             return Ok(None);
         }
-        let owner = LeaseOptions::new(format!("{RESTORE_OWNER} {id} by process {}", std::process::id()));
+        let owner = LeaseOptions::new(turn::owner(&format!("{RESTORE_OWNER} {id}")));
         self.db.lease(LEASE, &owner).await.map(Some)
     }
 
