@@ -58,7 +58,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use events::{Delivery, Event, EventKind, Events};
 pub use hooks::{HookPoint, HookResult};
 pub use lease::{Lease, LeaseOptions, LeaseRecord};
-pub use plugin::{Plugin, backup, state_machine};
+pub use plugin::{Plugin, backup, scheduler, state_machine};
 pub use query::duration::parse_duration;
 pub use query::plan::Considered;
 pub use query::{OrderBy, Query};
@@ -69,7 +69,7 @@ pub use resource::{
 };
 pub use s3db_format::FieldError;
 pub use s3db_format::catalog::Resource as CatalogEntry;
-pub use s3db_format::date::instant;
+pub use s3db_format::date::{instant, rfc3339};
 pub use s3db_format::error::did_you_mean;
 pub use s3db_format::resource::{Behavior, ResourceDefinition};
 pub use s3db_format::update::ResourceUpdate;

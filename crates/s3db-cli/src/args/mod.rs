@@ -1,6 +1,7 @@
 //! The arguments.
 
 mod backup;
+mod cron;
 mod machine;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use backup::{
     BackupCommand, Kind as BackupKind, Level as BackupLevel, Mode as BackupMode, Reading, Status as BackupState,
 };
+pub(crate) use cron::{CronCommand, Dst as CronDst, Schedule};
 pub(crate) use machine::{MachineCommand, Picture};
 
 const EXAMPLES: &str = "\
@@ -284,6 +286,9 @@ pub(crate) enum Command {
     /// Make, verify, restore and clean up backups
     #[command(subcommand)]
     Backup(BackupCommand),
+    /// Ask when a cron expression is due, and what it means
+    #[command(subcommand)]
+    Cron(CronCommand),
     /// Pause timers, actions and jobs in every process of the database
     #[command(
         after_help = "Example:\n  s3db pause\n\nEvents are still taken; their actions wait until `s3db resume`. Other processes see it within a minute."

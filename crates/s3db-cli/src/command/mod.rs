@@ -6,6 +6,7 @@ mod change;
 mod config;
 mod copy;
 mod count;
+mod cron;
 mod delete;
 mod demo;
 mod doctor;
@@ -66,6 +67,7 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<u8, F
         Command::Copy { source, target, resources } => copy::run(context, &source, &target, resources).await,
         Command::Machine(command) => machine::run(context, command).await,
         Command::Backup(command) => backup::run(context, command).await,
+        Command::Cron(command) => cron::run(context, command),
         Command::Pause => pause::pause(context).await,
         Command::Resume => pause::resume(context).await,
         Command::Secrets(command) => secrets::run(context, command).await,

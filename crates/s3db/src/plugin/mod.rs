@@ -32,6 +32,7 @@
 
 pub mod backup;
 pub(crate) mod expression;
+pub mod scheduler;
 pub mod state_machine;
 
 use std::any::Any;

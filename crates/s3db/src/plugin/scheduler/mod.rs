@@ -1,0 +1,5 @@
+//! Scheduler.
+
+mod cron;
+
+pub use cron::{Cron, Dst, Explanation};
