@@ -30,8 +30,10 @@
 //!
 //! `docs/plugins.md` says more, and `examples/plugin.rs` is a whole one.
 
+pub(crate) mod action;
 pub mod backup;
 pub(crate) mod expression;
+pub(crate) mod problem;
 pub mod scheduler;
 pub mod state_machine;
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::plugin::action::Situation;
+
 /// The variables of every expression. Guards add those of their `with`.
 pub(super) const VARIABLES: &[&str] = &[
     "context", "payload", "event", "machine", "entity", "state", "target", "version", "actor", "reason", "token", "now",
@@ -30,6 +32,16 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// What an action that runs knows.
+    pub(super) fn situation(&self) -> Situation {
+        Situation {
+            variables: self.variables(),
+            token: self.token.clone().unwrap_or_default(),
+            actor: format!("machine:{}/{}", self.machine, self.entity),
+            now_ms: self.now_ms,
+        }
+    }
+
     /// The variables of an expression.
     pub(super) fn variables(&self) -> Map<String, Value> {
         let object = |members: &Arc<Map<String, Value>>| Value::Object(Map::clone(members));

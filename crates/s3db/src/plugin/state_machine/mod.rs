@@ -72,7 +72,6 @@ mod resources;
 mod send;
 mod simulate;
 mod sweep;
-mod template;
 mod verify;
 mod visualize;
 mod warm;

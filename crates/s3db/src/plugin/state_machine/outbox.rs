@@ -196,16 +196,17 @@ impl Core {
             token: Some(token),
             now_ms: self.now_ms(),
         };
+        let situation = facts.situation();
         match &effect.kind {
-            ActionKind::Record(action) => within(clock, limit, action.run(db, &facts)).await,
+            ActionKind::Record(action) => within(clock, limit, action.run(db, &situation)).await,
             ActionKind::SendEvent(action) => {
                 let core = self.me.upgrade().ok_or("the plugin is gone")?;
-                within(clock, limit, action.run(&StateMachinePlugin { core }, &facts)).await
+                within(clock, limit, action.run(&StateMachinePlugin { core }, &situation)).await
             }
-            ActionKind::Webhook(action) => within(clock, limit, action.run(&facts)).await,
+            ActionKind::Webhook(action) => within(clock, limit, action.run(&situation)).await,
             ActionKind::Exec(action) => {
                 let folder = self.options.exec_folder.as_deref();
-                within(clock, limit, action.run(folder, &facts)).await
+                within(clock, limit, action.run(folder, &situation)).await
             }
             ActionKind::Function | ActionKind::Assign(_) => Ok(Value::Null),
         }

@@ -6,9 +6,10 @@ use std::path::Path;
 use s3db_format::error::did_you_mean;
 use serde_json::{Map, Value};
 
-use super::read::{self, Problem, Problems, invalid};
+use super::read;
 use super::{ActionRef, GuardRef, MachineDefinition};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plugin::problem::{Problem, Problems, invalid, known_keys};
 use crate::plugin::state_machine::machine::problems_of;
 
 /// What a file of machines defines.
@@ -70,12 +71,7 @@ impl MachineFile {
         let mut problems = Problems::default();
         let none = Map::new();
         let members = read::object(value, "the file", &mut problems).unwrap_or(&none);
-        read::known_keys(
-            members,
-            &["machines", "stateMachines", "guards", "actions", "$schema"],
-            "file",
-            &mut problems,
-        );
+        known_keys(members, &["machines", "stateMachines", "guards", "actions", "$schema"], "file", &mut problems);
         let part = |key: &str| members.get(key);
         let guards = part("guards").map(|v| read::read_guards(v, "guards", &mut problems)).unwrap_or_default();
         let actions = part("actions").map(|v| read::read_actions(v, "actions", &mut problems)).unwrap_or_default();

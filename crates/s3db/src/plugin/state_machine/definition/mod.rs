@@ -14,11 +14,10 @@ use serde_json::{Map, Value};
 
 pub use file::MachineFile;
 pub(super) use file::toml_value;
-pub use read::Problem;
-pub(super) use read::Problems;
 pub use schema::schema;
 
-pub(super) use read::{invalid, known_keys};
+pub use crate::plugin::problem::Problem;
+pub(super) use crate::plugin::problem::{Problems, invalid};
 
 /// States of a machine at most.
 pub(super) const MOST_STATES: usize = 10_000;

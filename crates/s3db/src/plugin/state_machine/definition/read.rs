@@ -2,41 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use s3db_format::error::did_you_mean;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Action, ActionRef, Guard, GuardRef, Lookup, MachineDefinition, State, Target};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
+use crate::plugin::problem::{Problems, invalid, known_keys};
 use crate::plugin::state_machine::machine::problems_of;
-
-/// Something wrong with a definition, or only strange.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Problem {
-    /// Where: a path such as `order.states.pending.on.CONFIRM`.
-    pub path: String,
-    /// What.
-    pub message: String,
-}
-
-/// Problems as they are found.
-#[derive(Debug, Default)]
-pub(in super::super) struct Problems(pub(in super::super) Vec<Problem>);
-
-impl Problems {
-    pub(in super::super) fn add(&mut self, path: &str, message: impl Into<String>) {
-        self.0.push(Problem { path: path.to_owned(), message: message.into() });
-    }
-}
-
-/// The error of definitions that cannot be taken.
-pub(in super::super) fn invalid(what: &str, problems: &[Problem]) -> Error {
-    let fields: Vec<Value> =
-        problems.iter().map(|p| json!({ "field": p.path, "rule": "definition", "message": p.message })).collect();
-    let sentences: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
-    Error::new(ErrorKind::Invalid, format!("{what} is invalid: {}", sentences.join("; ")))
-        .guide("correct the definition; nothing was stored")
-        .detail(json!({ "fields": fields }))
-}
 
 const MACHINE_KEYS: [&str; 8] =
     ["initialState", "states", "description", "meta", "trackStates", "authorize", "guards", "actions"];
@@ -290,11 +261,4 @@ fn text(members: &Map<String, Value>, key: &str, path: &str, problems: &mut Prob
 fn meta(members: &Map<String, Value>, path: &str, problems: &mut Problems) -> Map<String, Value> {
     let meta = members.get("meta").map(|v| object(v, &format!("{path}.meta"), problems));
     meta.flatten().cloned().unwrap_or_default()
-}
-
-pub(in super::super) fn known_keys(members: &Map<String, Value>, known: &[&str], path: &str, problems: &mut Problems) {
-    for key in members.keys().filter(|key| !known.contains(&key.as_str())) {
-        let hint = did_you_mean(key, known.iter().copied()).unwrap_or_else(|| format!("known: {}", known.join(", ")));
-        problems.add(&format!("{path}.{key}"), format!("is an unknown key; {hint}"));
-    }
 }

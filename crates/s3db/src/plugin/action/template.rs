@@ -2,13 +2,12 @@
 
 use serde_json::{Map, Value};
 
-use super::definition::Problems;
-use super::facts::VARIABLES;
 use crate::plugin::expression::Expression;
+use crate::plugin::problem::Problems;
 
 /// JSON with expressions in it, compiled once.
 #[derive(Debug)]
-pub(super) enum Template {
+pub(crate) enum Template {
     Value(Value),
     Expression(Expression),
     List(Vec<Template>),
@@ -17,11 +16,11 @@ pub(super) enum Template {
 
 impl Template {
     /// Compiles; what cannot be is told by its path.
-    pub(super) fn compile(value: &Value, path: &str, problems: &mut Problems) -> Self {
+    pub(crate) fn compile(value: &Value, variables: &[&str], path: &str, problems: &mut Problems) -> Self {
         match value {
             Value::String(text) => match text.strip_prefix('=') {
                 None => Self::Value(value.clone()),
-                Some(source) => match Expression::compile(source, VARIABLES) {
+                Some(source) => match Expression::compile(source, variables) {
                     Ok(expression) => Self::Expression(expression),
                     Err(why) => {
                         problems.add(path, why);
@@ -31,12 +30,15 @@ impl Template {
             },
             Value::Array(items) => {
                 let each = items.iter().enumerate();
-                Self::List(each.map(|(at, v)| Self::compile(v, &format!("{path}[{at}]"), problems)).collect())
+                Self::List(
+                    each.map(|(at, v)| Self::compile(v, variables, &format!("{path}[{at}]"), problems)).collect(),
+                )
             }
             Value::Object(members) => {
                 let each = members.iter();
                 Self::Object(
-                    each.map(|(k, v)| (k.clone(), Self::compile(v, &format!("{path}.{k}"), problems))).collect(),
+                    each.map(|(k, v)| (k.clone(), Self::compile(v, variables, &format!("{path}.{k}"), problems)))
+                        .collect(),
                 )
             }
             plain => Self::Value(plain.clone()),
@@ -44,7 +46,7 @@ impl Template {
     }
 
     /// The value for these variables. Blocking.
-    pub(super) fn render(&self, variables: &Map<String, Value>) -> Result<Value, String> {
+    pub(crate) fn render(&self, variables: &Map<String, Value>) -> Result<Value, String> {
         Ok(match self {
             Self::Value(value) => value.clone(),
             Self::Expression(expression) => expression.evaluate(variables)?,

@@ -6,15 +6,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Fields, id_from, object_of, text_of};
+use super::{Fields, Situation, Template, id_from, object_of, text_of};
 use crate::database::Database;
 use crate::error::ErrorKind;
-use crate::plugin::state_machine::facts::Facts;
-use crate::plugin::state_machine::template::Template;
 
 /// A record to be written.
 #[derive(Debug)]
-pub(in super::super) struct RecordAction {
+pub(crate) struct RecordAction {
     resource: Template,
     write: Write,
 }
@@ -27,7 +25,7 @@ enum Write {
 }
 
 impl RecordAction {
-    pub(super) fn compile(kind: &str, fields: &mut Fields<'_>) -> Option<Self> {
+    pub(crate) fn compile(kind: &str, fields: &mut Fields<'_>) -> Option<Self> {
         let known: &[&str] = match kind {
             "insert" => &["resource", "record"],
             "update" => &["resource", "id", "set"],
@@ -45,16 +43,16 @@ impl RecordAction {
         Some(Self { resource: resource?, write: write? })
     }
 
-    pub(in super::super) async fn run(&self, db: &Database, facts: &Facts) -> Result<Value, String> {
-        let variables = facts.variables();
-        let name = text_of(self.resource.render(&variables)?, "'resource'")?;
+    pub(crate) async fn run(&self, db: &Database, situation: &Situation) -> Result<Value, String> {
+        let variables = &situation.variables;
+        let name = text_of(self.resource.render(variables)?, "'resource'")?;
         let told = |e: crate::Error| e.to_string();
         let resource = db.resource(&name).await.map_err(told)?;
         match &self.write {
             Write::Insert(record) => {
-                let mut record = object_of(record.render(&variables)?, "'record'")?;
+                let mut record = object_of(record.render(variables)?, "'record'")?;
                 if record.get("id").is_none_or(Value::is_null) {
-                    record.insert("id".into(), json!(id_from(facts.token.as_deref().unwrap_or_default())));
+                    record.insert("id".into(), json!(id_from(&situation.token)));
                 }
                 match resource.insert(Value::Object(record.clone())).await {
                     Err(e) if e.kind() == ErrorKind::AlreadyExists => {
@@ -67,12 +65,12 @@ impl RecordAction {
                 }?;
             }
             Write::Update { id, set } => {
-                let id = text_of(id.render(&variables)?, "'id'")?;
-                let set = object_of(set.render(&variables)?, "'set'")?;
+                let id = text_of(id.render(variables)?, "'id'")?;
+                let set = object_of(set.render(variables)?, "'set'")?;
                 resource.update(&id, Value::Object(set)).await.map_err(told)?;
             }
             Write::Delete(id) => {
-                let id = text_of(id.render(&variables)?, "'id'")?;
+                let id = text_of(id.render(variables)?, "'id'")?;
                 match resource.delete(&id).await {
                     Err(e) if e.kind() == ErrorKind::NotFound => {}
                     other => other.map_err(told)?,

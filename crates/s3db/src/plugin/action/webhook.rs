@@ -13,9 +13,7 @@ use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 
-use super::{Fields, id_from, object_of, text_of};
-use crate::plugin::state_machine::facts::Facts;
-use crate::plugin::state_machine::template::Template;
+use super::{Fields, Situation, Template, id_from, object_of, text_of};
 
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
 const MOST_RETRIES: u64 = 10;
@@ -25,14 +23,14 @@ const ANSWER_BYTES: usize = 2048;
 
 /// A request to be sent.
 #[derive(Debug)]
-pub(in super::super) struct Webhook {
+pub(crate) struct Webhook {
     url: Template,
     method: String,
     headers: Option<Template>,
     body: Option<Template>,
     secret_env: Option<String>,
-    pub(in super::super) timeout: Option<Duration>,
-    pub(in super::super) retries: Option<u32>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retries: Option<u32>,
 }
 
 /// A request whose expressions are filled in.
@@ -44,7 +42,7 @@ pub(super) struct Request {
 }
 
 impl Webhook {
-    pub(super) fn compile(fields: &mut Fields<'_>) -> Option<Self> {
+    pub(crate) fn compile(fields: &mut Fields<'_>) -> Option<Self> {
         fields.only(&["url", "method", "headers", "body", "timeout", "retries", "secretEnv"]);
         let url = fields.text("url");
         if let Some(Value::String(text)) = fields.get("url")
@@ -74,19 +72,19 @@ impl Webhook {
         Some(Self { url: url?, method, headers, body, secret_env, timeout, retries })
     }
 
-    pub(in super::super) async fn run(&self, facts: &Facts) -> Result<Value, String> {
-        send(self.request(facts)?).await
+    pub(crate) async fn run(&self, situation: &Situation) -> Result<Value, String> {
+        send(self.request(situation)?).await
     }
 
-    fn request(&self, facts: &Facts) -> Result<Request, String> {
-        let variables = facts.variables();
-        let url = text_of(self.url.render(&variables)?, "'url'")?;
+    fn request(&self, situation: &Situation) -> Result<Request, String> {
+        let variables = &situation.variables;
+        let url = text_of(self.url.render(variables)?, "'url'")?;
         if !is_http(&url) {
             return Err(format!("'url' must be an http:// or https:// address, this is '{}'", crate::url::mask(&url)));
         }
         let body = match &self.body {
             None => Bytes::new(),
-            Some(body) => match body.render(&variables)? {
+            Some(body) => match body.render(variables)? {
                 Value::String(text) => Bytes::from(text),
                 json => Bytes::from(json.to_string()),
             },
@@ -96,15 +94,15 @@ impl Webhook {
             ("user-agent".to_owned(), concat!("s3db/", env!("CARGO_PKG_VERSION")).to_owned()),
         ];
         if let Some(given) = &self.headers {
-            for (name, value) in object_of(given.render(&variables)?, "'headers'")? {
+            for (name, value) in object_of(given.render(variables)?, "'headers'")? {
                 let (name, value) = (name.to_ascii_lowercase(), text_of(value, &format!("header '{name}'"))?);
                 headers.retain(|(other, _)| *other != name);
                 headers.push((name, value));
             }
         }
         // Names may hold what a header cannot.
-        let id = format!("msg_{}", id_from(facts.token.as_deref().unwrap_or_default()));
-        let at = (facts.now_ms / 1000).to_string();
+        let id = format!("msg_{}", id_from(&situation.token));
+        let at = (situation.now_ms / 1000).to_string();
         if let Some(variable) = &self.secret_env {
             let secret = std::env::var(variable).ok().filter(|s| !s.is_empty());
             let secret = secret.ok_or_else(|| format!("the environment has no {variable}, which 'secretEnv' names"))?;

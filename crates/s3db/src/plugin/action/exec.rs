@@ -7,9 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{Fields, object_of, text_of};
-use crate::plugin::state_machine::facts::Facts;
-use crate::plugin::state_machine::template::Template;
+use super::{Fields, Situation, Template, object_of, text_of};
 
 /// Bytes of the program's output that are kept.
 const OUTPUT_BYTES: u64 = 1024 * 1024;
@@ -18,14 +16,14 @@ const TOLD: usize = 500;
 
 /// A program to be run.
 #[derive(Debug)]
-pub(in super::super) struct Exec {
+pub(crate) struct Exec {
     command: Vec<Template>,
     env: Option<Template>,
-    pub(in super::super) timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Exec {
-    pub(super) fn compile(fields: &mut Fields<'_>) -> Option<Self> {
+    pub(crate) fn compile(fields: &mut Fields<'_>) -> Option<Self> {
         fields.only(&["command", "timeout", "env"]);
         let command = match fields.any("command") {
             Some(Template::List(parts)) if !parts.is_empty() => Some(parts),
@@ -41,11 +39,11 @@ impl Exec {
 
     /// Runs the program in a folder, with the facts as JSON on its standard input. An object on its standard output is
     /// the action's result. It is killed when the action is dropped.
-    pub(in super::super) async fn run(&self, folder: Option<&Path>, facts: &Facts) -> Result<Value, String> {
-        let variables = facts.variables();
+    pub(crate) async fn run(&self, folder: Option<&Path>, situation: &Situation) -> Result<Value, String> {
+        let variables = &situation.variables;
         let mut parts = Vec::new();
         for part in &self.command {
-            parts.push(text_of(part.render(&variables)?, "each part of 'command'")?);
+            parts.push(text_of(part.render(variables)?, "each part of 'command'")?);
         }
         let (program, arguments) = parts.split_first().ok_or("'command' is empty")?;
         let mut command = tokio::process::Command::new(program);
@@ -57,9 +55,9 @@ impl Exec {
         for secret in ["S3DB_PASSPHRASE", "S3DB_PASSPHRASE_FILE", "S3DB_BACKUP_PASSPHRASE", "S3DB_URL"] {
             command.env_remove(secret);
         }
-        command.env("S3DB_TOKEN", facts.token.clone().unwrap_or_default());
+        command.env("S3DB_TOKEN", &situation.token);
         if let Some(env) = &self.env {
-            for (name, value) in object_of(env.render(&variables)?, "'env'")? {
+            for (name, value) in object_of(env.render(variables)?, "'env'")? {
                 command.env(&name, text_of(value, &format!("'env.{name}'"))?);
             }
         }

@@ -4,15 +4,13 @@
 
 use serde_json::{Map, Value};
 
-use super::{Fields, id_from, object_of, text_of};
+use super::{Fields, Situation, Template, id_from, object_of, text_of};
 use crate::error::ErrorKind;
-use crate::plugin::state_machine::facts::Facts;
-use crate::plugin::state_machine::template::Template;
 use crate::plugin::state_machine::{SendOptions, StateMachinePlugin};
 
 /// An event to be sent.
 #[derive(Debug)]
-pub(in super::super) struct SendEvent {
+pub(crate) struct SendEvent {
     machine: Template,
     to: To,
     event: Template,
@@ -26,7 +24,7 @@ enum To {
 }
 
 impl SendEvent {
-    pub(super) fn compile(fields: &mut Fields<'_>) -> Option<Self> {
+    pub(crate) fn compile(fields: &mut Fields<'_>) -> Option<Self> {
         let machine = fields.only(&["machine", "entity", "state", "event", "payload"]).text("machine");
         let event = fields.text("event");
         let to = match (fields.get("entity").is_some(), fields.get("state").is_some()) {
@@ -41,19 +39,19 @@ impl SendEvent {
         Some(Self { machine: machine?, to: to?, event: event?, payload })
     }
 
-    pub(in super::super) async fn run(&self, machines: &StateMachinePlugin, facts: &Facts) -> Result<Value, String> {
+    pub(crate) async fn run(&self, machines: &StateMachinePlugin, situation: &Situation) -> Result<Value, String> {
         let told = |e: crate::Error| e.to_string();
-        let variables = facts.variables();
-        let machine = text_of(self.machine.render(&variables)?, "'machine'")?;
-        let event = text_of(self.event.render(&variables)?, "'event'")?;
+        let variables = &situation.variables;
+        let machine = text_of(self.machine.render(variables)?, "'machine'")?;
+        let event = text_of(self.event.render(variables)?, "'event'")?;
         let payload = match &self.payload {
-            Some(payload) => object_of(payload.render(&variables)?, "'payload'")?,
+            Some(payload) => object_of(payload.render(variables)?, "'payload'")?,
             None => Map::new(),
         };
         let entities = match &self.to {
-            To::Entity(entity) => vec![text_of(entity.render(&variables)?, "'entity'")?],
+            To::Entity(entity) => vec![text_of(entity.render(variables)?, "'entity'")?],
             To::AllIn(state) => {
-                let state = text_of(state.render(&variables)?, "'state'")?;
+                let state = text_of(state.render(variables)?, "'state'")?;
                 let found = machines.entities_in(&machine, &state, None).await.map_err(told)?;
                 found.into_iter().map(|summary| summary.entity).collect()
             }
@@ -62,8 +60,8 @@ impl SendEvent {
         let mut failures = Vec::new();
         for entity in entities {
             let options = SendOptions {
-                idempotency_key: facts.token.as_deref().map(id_from),
-                actor: Some(format!("machine:{}/{}", facts.machine, facts.entity)),
+                idempotency_key: Some(id_from(&situation.token)),
+                actor: Some(situation.actor.clone()),
                 ..SendOptions::default()
             };
             // The other machine may lead back here: the future needs a size.
