@@ -171,6 +171,20 @@ pub fn machine_definition(machine: &str, hash: &str) -> String {
     format!("{}{}.json", self::machine(machine), hash.trim_start_matches("sha256:"))
 }
 
+/// The prefix of the records of all jobs.
+pub const JOBS: &str = "s3db/meta/jobs/";
+
+/// The record of a job.
+pub fn job(job: &str) -> String {
+    format!("{JOBS}{job}.json")
+}
+
+/// The name in the key of a job's record.
+pub fn job_name(key: &str) -> Option<String> {
+    let name = key.strip_prefix(JOBS)?.strip_suffix(".json")?;
+    (!name.contains('/')).then(|| name.to_owned())
+}
+
 /// What is due, in the order of time.
 pub const DUE: &str = "s3db/tmp/due/";
 /// Digits of the second in a key of what is due.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::backup::BackupSettings;
+use crate::plugin::scheduler::SchedulerSettings;
 use crate::query::duration;
 
 /// The name of the file in the working directory.
@@ -41,6 +42,13 @@ pub struct Settings {
     /// Backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupSettings>,
+    /// The scheduler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler: Option<SchedulerSettings>,
+    /// Jobs by name; `docs/scheduler.md` has their keys.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    #[schemars(schema_with = "crate::plugin::scheduler::jobs_schema")]
+    pub jobs: toml::Table,
 }
 
 /// The section `[stateMachine]`.
@@ -140,8 +148,21 @@ pub struct Config {
     pub folder: PathBuf,
 }
 
-const KEYS: [&str; 7] = ["url", "passphraseFile", "shared", "output", "allowExec", "stateMachine", "backup"];
-const BACKUP_KEYS: [&str; 15] = [
+const KEYS: [&str; 9] =
+    ["url", "passphraseFile", "shared", "output", "allowExec", "stateMachine", "backup", "scheduler", "jobs"];
+const SCHEDULER_KEYS: [&str; 9] = [
+    "timezone",
+    "dst",
+    "defaultTimeout",
+    "defaultRetries",
+    "persistJobs",
+    "jobHistoryResource",
+    "pollInterval",
+    "historyRetention",
+    "verbose",
+];
+const BACKUP_KEYS: [&str; 16] = [
+    "schedule",
     "destinations",
     "strategy",
     "retention",
@@ -172,8 +193,6 @@ const MACHINE_KEYS: [&str; 12] = [
     "actionTimeout",
     "actionAttempts",
 ];
-/// Documented keys that belong to parts that this version does not have.
-const LATER: [&str; 2] = ["scheduler", "jobs"];
 
 impl Config {
     /// Reads a file, or, without one, `s3db.toml` in the working directory if it is there.
@@ -204,13 +223,11 @@ impl Config {
         let invalid = |message: String| Error::new(ErrorKind::Invalid, format!("{}: {message}", path.display()));
         let table: toml::Table = toml::from_str(text).map_err(|e| invalid(e.to_string().trim_end().to_owned()))?;
         if let Some(key) = table.keys().find(|k| !KEYS.contains(&k.as_str())) {
-            if LATER.contains(&key.as_str()) {
-                return Err(invalid(format!("'{key}' is not supported by this version"))
-                    .guide("remove it, or use a newer s3db"));
-            }
             return Err(invalid(format!("the key '{key}' is unknown")).guide(hint(key, &KEYS)));
         }
-        for (section, known) in [("stateMachine", &MACHINE_KEYS[..]), ("backup", &BACKUP_KEYS[..])] {
+        let sections =
+            [("stateMachine", &MACHINE_KEYS[..]), ("backup", &BACKUP_KEYS[..]), ("scheduler", &SCHEDULER_KEYS[..])];
+        for (section, known) in sections {
             let members = table.get(section).and_then(toml::Value::as_table);
             if let Some(key) = members.and_then(|m| m.keys().find(|k| !known.contains(&k.as_str()))) {
                 return Err(invalid(format!("the key '{section}.{key}' is unknown")).guide(hint(key, known)));
@@ -272,7 +289,8 @@ mod tests {
         );
         assert!(refusal("url = 5").to_string().contains("url = 5"));
         assert!(refusal("output = \"xml\"").to_string().contains("xml"));
-        assert!(refusal("[scheduler]\n").to_string().contains("not supported by this version"));
+        let error = refusal("[scheduler]\ntimeout = 5");
+        assert!(error.to_string().contains("the key 'scheduler.timeout' is unknown"), "{error}");
         let error = refusal("[backup]\ndestination = []");
         assert_eq!(error.guidance(), Some("did you mean 'destinations'?"));
         assert!(refusal("[backup]\nbandwidth = \"fast\"").to_string().contains("is no number of bytes"));

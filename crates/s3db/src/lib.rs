@@ -32,6 +32,7 @@
 //!
 //! Each verb says what it costs in requests; `docs/requests.md` has the table.
 
+mod access;
 pub mod config;
 mod csv;
 mod database;

@@ -44,6 +44,7 @@ impl Database {
         options: &CopyOptions,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<CopyReport> {
+        self.may_all("copy the database")?;
         let (from, to) = (&self.inner, &target.inner);
         if to.head(keys::CATALOG).await?.is_some() {
             return Err(Error::new(

@@ -29,6 +29,9 @@ impl Database {
     /// # Errors
     /// `Invalid` with every problem of the definition; `AlreadyExists` listing the differences.
     pub async fn create_resource(&self, definition: ResourceDefinition) -> Result<Resource> {
+        if let Some(allow) = &self.access {
+            allow.check(&definition.name, crate::access::Verb::Define)?;
+        }
         let name = definition.name.clone();
         let version = definition.version().map_err(|problems| Error::invalid_definition(&name, &problems))?;
         for attribute in version.schema.names_that_equal_keys() {
@@ -54,6 +57,7 @@ impl Database {
     /// # Errors
     /// The store cannot be written.
     pub async fn initialise(&self) -> Result<bool> {
+        self.may_all("make the database")?;
         let empty = |catalog: &mut s3db_format::catalog::Catalog| Ok(catalog.rev().is_none().then_some(()));
         if self.inner.head(keys::CATALOG).await?.is_some() {
             return Ok(false);
@@ -74,6 +78,9 @@ impl Database {
     /// # Errors
     /// `NotFound` if there is neither a definition nor an object of this name.
     pub async fn drop_resource(&self, name: &str) -> Result<DropReport> {
+        if let Some(allow) = &self.access {
+            allow.check(name, crate::access::Verb::Define)?;
+        }
         let inner = &self.inner;
         let mut report = DropReport::default();
         let catalog = inner.fresh_catalog().await?;

@@ -13,7 +13,7 @@ mod throttle;
 mod update;
 mod versions;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use s3db_format::catalog;
@@ -21,6 +21,7 @@ use s3db_format::resource::Version;
 use s3db_store::Store;
 use s3db_store::clock::Clock;
 
+use crate::access::{Access, Allow, Closed};
 use crate::entropy::{Entropy, below, earliest_ulid, make_ulid};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Events, Sender};
@@ -47,6 +48,7 @@ use throttle::Throttle;
 pub struct Database {
     pub(crate) inner: Arc<Inner>,
     pub(crate) plugins: Held,
+    pub(crate) access: Access,
 }
 
 /// What all handles of a database share.
@@ -61,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) markers: Markers,
     pub(crate) throttle: Throttle,
     pub(crate) keeper: &'static dyn Keeper,
+    /// What limited handles get for a store.
+    pub(crate) closed: OnceLock<Arc<dyn Store>>,
     catalog: CatalogCache,
 }
 
@@ -83,8 +87,11 @@ impl Database {
     /// # Errors
     /// `NotFound`, naming the resources that there are.
     pub async fn resource(&self, name: &str) -> Result<Resource> {
+        if let Some(allow) = &self.access {
+            allow.check_resource(name)?;
+        }
         self.inner.resource(name).await?;
-        Ok(Resource::new(Arc::clone(&self.inner), name))
+        Ok(Resource::new(Arc::clone(&self.inner), name).limited(self.access.clone()))
     }
 
     /// A resource whose records are of a type of yours.
@@ -109,8 +116,23 @@ impl Database {
     }
 
     /// The store, for tools that move raw objects.
+    ///
+    /// A limited handle gets one that refuses everything.
     pub fn store(&self) -> &Arc<dyn Store> {
-        &self.inner.store
+        match &self.access {
+            None => &self.inner.store,
+            Some(_) => self.inner.closed.get_or_init(|| Arc::new(Closed(Arc::clone(&self.inner.store)))),
+        }
+    }
+
+    /// The same handle, which may do less.
+    pub(crate) fn limited(&self, allow: Option<&Allow>) -> Self {
+        Self { access: allow.cloned().map(Arc::new), ..self.clone() }
+    }
+
+    /// Refuses what concerns the whole database to a handle that may do less.
+    pub(crate) fn may_all(&self, what: &str) -> Result<()> {
+        self.access.as_ref().map_or(Ok(()), |allow| allow.check_whole(what))
     }
 
     /// Where the database is, without secrets.

@@ -150,7 +150,7 @@ impl DatabaseBuilder {
         };
         inner.fresh_catalog().await?;
         let plugins = Held::Strong(Arc::default());
-        Database { inner: Arc::new(inner), plugins }.with_plugins(self.plugins, self.start_plugins).await
+        Database { inner: Arc::new(inner), plugins, access: None }.with_plugins(self.plugins, self.start_plugins).await
     }
 }
 
@@ -167,6 +167,7 @@ impl Inner {
             markers: Default::default(),
             keeper: &IndexKeeper,
             throttle: Throttle::new(PARALLELISM),
+            closed: Default::default(),
             catalog: CatalogCache::default(),
         }
     }

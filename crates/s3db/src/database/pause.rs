@@ -31,6 +31,7 @@ impl Database {
     /// # Errors
     /// The catalog cannot be written.
     pub async fn pause(&self) -> Result<bool> {
+        self.may_all("pause the database")?;
         let now = self.inner.now();
         let change = |catalog: &mut s3db_format::catalog::Catalog| {
             let runs = catalog.paused().is_none();
@@ -47,6 +48,7 @@ impl Database {
     /// # Errors
     /// The catalog cannot be written.
     pub async fn resume(&self) -> Result<bool> {
+        self.may_all("let the database go on")?;
         let change = |catalog: &mut s3db_format::catalog::Catalog| {
             let paused = catalog.paused().is_some();
             catalog.set_paused(None);

@@ -39,6 +39,7 @@ impl Database {
     /// # Errors
     /// The store cannot be written.
     pub async fn end_sharing(&self) -> Result<bool> {
+        self.may_all("end the sharing")?;
         let inner = &self.inner;
         inner.purge(keys::PARTITION_MARKERS).await?;
         inner.markers.forget();

@@ -53,6 +53,9 @@ impl Database {
     /// `NotFound`; `Invalid` with every problem of the new definition; `Unsupported` for a resource that
     /// is read-only.
     pub async fn update_resource(&self, name: &str, update: impl Into<ResourceUpdate>) -> Result<UpdateReport> {
+        if let Some(allow) = &self.access {
+            allow.check(name, crate::access::Verb::Define)?;
+        }
         let update = update.into();
         let inner = &self.inner;
         inner.fresh_catalog().await?;

@@ -43,6 +43,7 @@ impl Database {
     /// # Errors
     /// The store cannot be read, or with `repair` not be written; what was mended stays.
     pub async fn doctor(&self, repair: bool, progress: &(dyn Fn(&str, usize) + Sync)) -> Result<DoctorReport> {
+        self.may_all("look after the database")?;
         let doctor = Doctor { inner: &self.inner, repair, progress };
         let mut findings = Findings::default();
         if repair {

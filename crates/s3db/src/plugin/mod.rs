@@ -117,7 +117,7 @@ impl Held {
 }
 
 /// The name without `Plugin`, its first letter small.
-fn short_name(name: &str) -> String {
+pub(crate) fn short_name(name: &str) -> String {
     let stem = name.strip_suffix("Plugin").unwrap_or(name);
     let mut letters = stem.chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
@@ -136,7 +136,7 @@ impl Database {
             let _only_here = held.0.set(plugins.clone());
         }
         for plugin in &plugins {
-            let handle = Self { inner: Arc::clone(&self.inner), plugins: self.plugins.weak() };
+            let handle = Self { inner: Arc::clone(&self.inner), plugins: self.plugins.weak(), access: None };
             plugin.setup(handle).await.map_err(|e| e.context(plugin.name()))?;
         }
         if start {
@@ -150,11 +150,14 @@ impl Database {
     /// # Errors
     /// `NotFound` if it was not given to the builder.
     pub fn plugin<T: Plugin>(&self) -> Result<Arc<T>> {
-        let found = self.plugins.plugins().into_iter().find_map(|plugin| {
-            let any: Arc<dyn Any + Send + Sync> = plugin;
-            any.downcast::<T>().ok()
-        });
+        let found = self.plugins.plugins().into_iter().filter(|plugin| self.may_use(plugin.name()).is_ok()).find_map(
+            |plugin| {
+                let any: Arc<dyn Any + Send + Sync> = plugin;
+                any.downcast::<T>().ok()
+            },
+        );
         let name = std::any::type_name::<T>().rsplit("::").next().unwrap_or_default();
+        self.may_use(name)?;
         found.ok_or_else(|| self.no_plugin(name))
     }
 
@@ -163,8 +166,13 @@ impl Database {
     /// # Errors
     /// `NotFound`, naming the plugins that there are.
     pub fn get_plugin(&self, name: &str) -> Result<Arc<dyn Plugin>> {
+        self.may_use(name)?;
         let fits = |plugin: &Arc<dyn Plugin>| plugin.name() == name || short_name(plugin.name()) == name;
         self.plugins.plugins().into_iter().find(fits).ok_or_else(|| self.no_plugin(name))
+    }
+
+    fn may_use(&self, plugin: &str) -> Result<()> {
+        self.access.as_ref().map_or(Ok(()), |allow| allow.check_plugin(plugin))
     }
 
     fn no_plugin(&self, name: &str) -> Error {

@@ -12,6 +12,7 @@ use super::ids::Ids;
 use super::rows::Reading;
 use super::update::{Attempt, Base, MERGES};
 use super::{Resource, object};
+use crate::access::Verb;
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::Query;
 use crate::query::plan::Plan;
@@ -68,6 +69,7 @@ impl Resource {
         patch: Value,
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<ChangeReport> {
+        self.may(Verb::Update)?;
         let patch = object(patch)?;
         if patch.contains_key("id") {
             return Err(Error::new(ErrorKind::Invalid, "an id cannot be changed")
@@ -83,6 +85,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::update_where`].
     pub async fn delete_where(&self, query: &Query, progress: &(dyn Fn(usize) + Sync)) -> Result<ChangeReport> {
+        self.may(Verb::Delete)?;
         self.change_where(query, &Change::Delete, progress).await
     }
 

@@ -11,6 +11,7 @@ use s3db_store::Precondition;
 
 use super::Resource;
 use super::write::{Outcome, Source, kept_secrets};
+use crate::access::Verb;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventKind};
 
@@ -34,6 +35,7 @@ impl Resource {
     /// `NotFound`; `Invalid` if the record's fields do not fit in headers, or the content is larger
     /// than 1 GiB.
     pub async fn set_content(&self, id: &str, body: impl Into<Bytes>, content_type: &str) -> Result<()> {
+        self.may(Verb::Update)?;
         let body = body.into();
         if body.len() > MAX_BYTES {
             return Err(Error::new(
@@ -59,6 +61,7 @@ impl Resource {
     /// # Errors
     /// `NotFound` if there is no such record.
     pub async fn content(&self, id: &str) -> Result<Option<Content>> {
+        self.may(Verb::Read)?;
         let Some((object, decoded)) = self.load(id).await? else { return Err(self.missing(id)) };
         let content_type = object.meta.content_type.unwrap_or_else(|| "application/octet-stream".to_owned());
         Ok(decoded.has_content.then_some(Content { body: object.body, content_type }))
@@ -69,6 +72,7 @@ impl Resource {
     /// # Errors
     /// `NotFound` if there is no such record.
     pub async fn has_content(&self, id: &str) -> Result<bool> {
+        self.may(Verb::Read)?;
         Ok(self.content(id).await?.is_some())
     }
 
@@ -77,6 +81,7 @@ impl Resource {
     /// # Errors
     /// `NotFound` if there is no such record.
     pub async fn delete_content(&self, id: &str) -> Result<()> {
+        self.may(Verb::Update)?;
         self.write_content(id, None).await
     }
 

@@ -1,6 +1,7 @@
 //! Counting records.
 
 use super::Resource;
+use crate::access::Verb;
 use crate::error::Result;
 use crate::query::Query;
 
@@ -10,6 +11,7 @@ impl Resource {
     /// # Errors
     /// The store cannot be read.
     pub async fn count(&self) -> Result<usize> {
+        self.may(Verb::Read)?;
         self.count_where(&Query::all()).await
     }
 
@@ -22,6 +24,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::list`].
     pub async fn count_where(&self, query: &Query) -> Result<usize> {
+        self.may(Verb::Read)?;
         let all = Query { limit: None, offset: 0, after: None, order_by: Vec::new(), ..query.clone() };
         let mut records = self.stream(&Query { fields: Some(Vec::new()), ..all }).await?;
         let mut count = 0;

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::keeper::Placed;
 use super::{Meta, Resource, UpdateOptions};
+use crate::access::Verb;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventKind};
 use crate::hooks::HookPoint;
@@ -50,6 +51,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::delete`]; `Conflict` `{expected, found}`.
     pub async fn delete_with(&self, id: &str, options: &UpdateOptions) -> Result<()> {
+        self.may(Verb::Delete)?;
         for attempt in 0..ATTEMPTS {
             let resource = self.inner.resource_for_write(&self.name).await?;
             let Some((object, decoded)) = self.load(id).await? else { return Err(self.missing(id)) };
@@ -91,6 +93,7 @@ impl Resource {
     /// # Errors
     /// The store cannot be reached; what was deleted stays deleted.
     pub async fn delete_many(&self, ids: &[String]) -> Result<DeleteReport> {
+        self.may(Verb::Delete)?;
         if self.inner.is_shared() {
             return self.delete_each(ids).await;
         }
@@ -152,6 +155,7 @@ impl Resource {
     /// # Errors
     /// `Unsupported` while `paranoid` is `true`.
     pub async fn delete_all(&self) -> Result<DeleteReport> {
+        self.may(Verb::Delete)?;
         let resource = self.inner.resource_for_write(&self.name).await?;
         if resource.current().paranoid {
             return Err(Error::new(

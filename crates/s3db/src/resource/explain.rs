@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Resource;
 use super::ids::{Ids, Source};
+use crate::access::Verb;
 use crate::error::Result;
 use crate::query::Query;
 use crate::query::order::Order;
@@ -62,6 +63,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::list`].
     pub async fn explain(&self, query: &Query) -> Result<Explanation> {
+        self.may(Verb::Read)?;
         let plan = Plan::of(&self.inner, &self.name, query).await?;
         let (keys, more_keys) = self.count_keys(&plan).await?;
         let from_keys = plan.rows_from_keys(query);

@@ -4,6 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use s3db_format::keys;
 
 use super::{Meta, Record, Resource};
+use crate::access::Verb;
 use crate::error::Result;
 
 impl Resource {
@@ -21,6 +22,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::get`], without `NotFound`.
     pub async fn find(&self, id: &str) -> Result<Option<Record>> {
+        self.may(Verb::Read)?;
         let Some((object, mut decoded)) = self.load(id).await? else { return Ok(None) };
         let meta = Meta::of(&object, &decoded);
         self.inner.secrets.reveal(&mut decoded, &|_| true).await.map_err(|e| e.context(&self.what(id)))?;
@@ -33,6 +35,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::get`], without `NotFound`.
     pub async fn get_many(&self, ids: &[String]) -> Result<Vec<Option<Record>>> {
+        self.may(Verb::Read)?;
         let reads = stream::iter(ids.to_vec()).map(|id| async move { self.find(&id).await });
         reads.buffered(self.inner.parallel()).try_collect().await
     }
@@ -42,6 +45,7 @@ impl Resource {
     /// # Errors
     /// The store cannot be read.
     pub async fn exists(&self, id: &str) -> Result<bool> {
+        self.may(Verb::Read)?;
         super::write::check_readable_id(id)?;
         self.inner.resource(&self.name).await?;
         if self.inner.is_shared() {

@@ -17,6 +17,7 @@ use super::keeper::{Landed, Placed, Stage};
 use super::record::revision;
 use super::write::{Outcome, Source};
 use super::{Meta, Record, Resource, object};
+use crate::access::Verb;
 use crate::entropy::make_id;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventKind};
@@ -61,6 +62,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::insert`].
     pub async fn insert_with(&self, record: Value, options: InsertOptions) -> Result<Record> {
+        self.may(Verb::Insert)?;
         let mut attributes = object(record)?;
         let resource = self.inner.resource_for_write(&self.name).await?;
         let version = resource.current();

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::rows::{Reading, Row, Rows};
 use super::sorted::Sorted;
 use super::{Record, Resource};
+use crate::access::Verb;
 use crate::error::{Error, ErrorKind, Result};
 use crate::query::order::{Order, Position, cursor};
 use crate::query::plan::Plan;
@@ -75,6 +76,7 @@ impl Resource {
     /// `Invalid` for a filter, partition, field, order or cursor that cannot be; an error on one row
     /// is an error of the list, never a row left out.
     pub async fn list(&self, query: &Query) -> Result<Page> {
+        self.may(Verb::Read)?;
         let mut records = self.stream(query).await?;
         let mut items = Vec::new();
         while let Some(record) = records.next().await? {
@@ -111,6 +113,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::list`]; those of a row come when its turn comes.
     pub async fn stream(&self, query: &Query) -> Result<Records> {
+        self.may(Verb::Read)?;
         let plan = Plan::of(&self.inner, &self.name, query).await?;
         let warnings = plan.warnings.clone();
         let sorted = matches!(plan.order, Order::Fields(_));
@@ -145,6 +148,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::list`].
     pub async fn list_ids(&self, query: &Query) -> Result<Page<String>> {
+        self.may(Verb::Read)?;
         let page = self.list(&Query { fields: Some(Vec::new()), ..query.clone() }).await?;
         let items = page.items.into_iter().map(|record| record.id).collect();
         Ok(Page { items, next: page.next, exact: page.exact, warnings: page.warnings })
@@ -155,6 +159,7 @@ impl Resource {
     /// # Errors
     /// `Invalid` for a page of no rows; otherwise as [`Resource::list`].
     pub async fn page(&self, number: usize, size: usize, query: &Query) -> Result<NumberedPage> {
+        self.may(Verb::Read)?;
         if size == 0 {
             return Err(Error::new(ErrorKind::Invalid, "a page has at least one row").guide("give a size of 1 or more"));
         }

@@ -30,6 +30,7 @@ use s3db_format::catalog;
 use s3db_format::resource::ResourceDefinition;
 use serde_json::{Map, Value};
 
+use crate::access::{Access, Verb};
 use crate::database::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hooks::{HookPoint, HookResult};
@@ -57,11 +58,23 @@ pub use update::UpdateOptions;
 pub struct Resource {
     inner: Arc<Inner>,
     name: String,
+    access: Access,
 }
 
 impl Resource {
     pub(crate) fn new(inner: Arc<Inner>, name: &str) -> Self {
-        Self { inner, name: name.to_owned() }
+        Self { inner, name: name.to_owned(), access: None }
+    }
+
+    /// The same handle, which may do less.
+    pub(crate) fn limited(mut self, access: Access) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Refuses what this handle may not do.
+    fn may(&self, verb: Verb) -> Result<()> {
+        self.access.as_ref().map_or(Ok(()), |allow| allow.check(&self.name, verb))
     }
 
     /// Its name.

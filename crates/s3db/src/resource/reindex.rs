@@ -19,6 +19,7 @@ use serde_json::json;
 use super::Resource;
 use super::ids::{Ids, Source};
 use super::keeper::Placed;
+use crate::access::Verb;
 use crate::database::json_object;
 use crate::error::Result;
 
@@ -63,6 +64,7 @@ impl Resource {
     /// A record that cannot be read, or the store; what was built stays, the partitions are scanned
     /// until it succeeds.
     pub async fn reindex(&self, progress: &(dyn Fn(ReindexProgress) + Sync)) -> Result<ReindexReport> {
+        self.may(Verb::Define)?;
         self.inner.fresh_catalog().await?;
         self.inner.refuse_other_keeper()?;
         self.inner.ensure_sharing().await?;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::Resource;
 use super::update::{Attempt, Base};
 use super::write::check_readable_id;
+use crate::access::Verb;
 use crate::error::Result;
 
 /// A record as it was read or written, with what the next compare-and-swap needs. Cheap to clone for
@@ -46,6 +47,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::get`], without `NotFound`.
     pub async fn snapshot(&self, id: &str) -> Result<Option<Snapshot>> {
+        self.may(Verb::Read)?;
         check_readable_id(id)?;
         Ok(self.base(id).await?.map(|base| Snapshot { id: id.to_owned(), base }))
     }
@@ -73,6 +75,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::replace`]; `Unavailable` with `applied: unknown` where the outcome cannot be found out.
     pub async fn swap(&self, snapshot: &Snapshot, attributes: Value) -> Result<Option<Snapshot>> {
+        self.may(Verb::Update)?;
         let attributes = super::object(attributes)?;
         if !snapshot.base.is_current() {
             return Ok(None);

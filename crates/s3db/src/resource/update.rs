@@ -22,6 +22,7 @@ use super::keeper::{Landed, Placed, Stage};
 use super::record::revision;
 use super::write::{Outcome, Prepared, Source, kept_secrets};
 use super::{Meta, Record, Resource, object};
+use crate::access::Verb;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::{Event, EventKind};
 use crate::hooks::HookPoint;
@@ -84,6 +85,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::update`]; `Conflict` `{expected, found}` if the record is at another revision.
     pub async fn update_with(&self, id: &str, patch: Value, options: &UpdateOptions) -> Result<Record> {
+        self.may(Verb::Update)?;
         let mut patch = object(patch)?;
         take_id(id, &mut patch)?;
         self.change(id, Change::Merge(&patch), options).await
@@ -94,6 +96,7 @@ impl Resource {
     /// # Errors
     /// As [`Resource::update_with`].
     pub async fn replace(&self, id: &str, record: Value, options: &UpdateOptions) -> Result<Record> {
+        self.may(Verb::Update)?;
         let mut record = object(record)?;
         take_id(id, &mut record)?;
         self.change(id, Change::Replace(&record), options).await

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::update::Attempt;
 use super::{Record, Resource, object};
+use crate::access::Verb;
 use crate::error::{Error, ErrorKind, Result};
 
 const ATTEMPTS: u32 = 16;
@@ -16,6 +17,8 @@ impl Resource {
     /// # Errors
     /// `Invalid` without an `id`; otherwise as insert and update.
     pub async fn upsert(&self, record: Value) -> Result<Record> {
+        self.may(Verb::Insert)?;
+        self.may(Verb::Update)?;
         let mut attributes = object(record)?;
         let Some(Value::String(id)) = attributes.shift_remove("id") else {
             return Err(Error::new(ErrorKind::Invalid, "upsert needs the 'id' of the record as a text")

@@ -106,8 +106,8 @@ pub use report::{BackupReport, DestinationReport};
 pub use restore::{Mode, RestoreOptions, RestoreReport, Selection};
 pub use rows::BackupStatus;
 pub use settings::{
-    BackupSettings, BytesSetting, Compression, Credentials, DestinationSettings, EncryptionSettings, Retention,
-    Strategy,
+    BackupSchedule, BackupSettings, BytesSetting, Compression, Credentials, DestinationSettings, EncryptionSettings,
+    Retention, Strategy,
 };
 pub use sink::Contents;
 pub use verify::{Problem, VerifyLevel, VerifyReport};

@@ -1,5 +1,6 @@
 //! Settings of the plugin as data, with the names of its documented options.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -14,6 +15,10 @@ pub struct BackupSettings {
     /// Where backups go. At least one is needed by the first backup.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub destinations: Vec<DestinationSettings>,
+    /// When `s3db run` makes backups and cleans up, as cron expressions by type:
+    /// `{ full = "0 2 * * 0", incremental = "0 2 * * *", cleanup = "0 5 * * *" }`. The default is never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<BackupSchedule>,
     /// Which of several destinations have to take a backup. The default is `all`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
@@ -56,6 +61,26 @@ pub struct BackupSettings {
     /// Whether what happens is logged at level `info`. The default is `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verbose: Option<bool>,
+}
+
+/// When backups are made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum BackupSchedule {
+    /// Full ones, by one cron expression.
+    Full(String),
+    /// By type: `full`, `incremental`, `differential`; and `cleanup`.
+    ByType(BTreeMap<String, String>),
+}
+
+impl BackupSchedule {
+    /// The expressions by type.
+    pub fn by_type(&self) -> BTreeMap<String, String> {
+        match self {
+            Self::Full(schedule) => BTreeMap::from([("full".to_owned(), schedule.clone())]),
+            Self::ByType(schedules) => schedules.clone(),
+        }
+    }
 }
 
 /// A place for backups. Paths may hold `{date}`, `{time}`, `{year}`, `{month}`, `{day}`, `{type}` and `{backupId}`.

@@ -92,6 +92,7 @@ use crate::events::{Events, Sender};
 use crate::resource::Resource;
 
 pub use builder::StateMachineBuilder;
+pub(crate) use definition::toml_value;
 pub use definition::{
     Action, ActionRef, Guard, GuardRef, Lookup, MachineDefinition, MachineFile, Problem, State, Target, schema,
 };

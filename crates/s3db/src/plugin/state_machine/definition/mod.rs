@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 pub use file::MachineFile;
-pub(super) use file::toml_value;
+pub(crate) use file::toml_value;
 pub use schema::schema;
 
 pub use crate::plugin::problem::Problem;
