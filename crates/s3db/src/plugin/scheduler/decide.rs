@@ -9,6 +9,9 @@ use super::status::RunStatus;
 /// Instants that are decided one by one in one go; more follow with the next.
 const BATCH: usize = 1_000;
 
+/// Why an instant is left out that came while the job still ran.
+const OUTLASTED: &str = "overlap: the run before it was still running";
+
 /// What is known of an open entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {
@@ -98,6 +101,8 @@ struct Lane<'a> {
     busy: bool,
     /// Since when the oldest run that is under way runs.
     since_ms: Option<i64>,
+    /// From when to when the last run that has just been taken in ran.
+    covered: Option<(i64, i64)>,
     unknown: bool,
 }
 
@@ -112,9 +117,16 @@ impl<'a> Lane<'a> {
     fn new(record: &JobRecord, facts: &'a Facts<'a>) -> Self {
         let mut record = record.clone();
         let mut left = Vec::new();
+        let mut covered = None;
         for (open, state) in std::mem::take(&mut record.open).into_iter().zip(facts.states) {
             match state {
-                State::Done(outcome) => record.settle(&open, outcome),
+                State::Done(outcome) => {
+                    record.settle(&open, outcome);
+                    // Nobody knows until when an interrupted one ran.
+                    if open.is_run() && outcome.status != RunStatus::Interrupted {
+                        covered = covered.max(Some((outcome.start_ms, outcome.end_ms)));
+                    }
+                }
                 State::Running | State::Unknown => left.push((open, state)),
             }
         }
@@ -123,7 +135,7 @@ impl<'a> Lane<'a> {
         let (busy, since_ms) = (runs().count() > 0, runs().map(|(open, _)| open.started_ms).min());
         record.open = left.into_iter().map(|(open, _)| open).collect();
         let decision = Decision { record, start: Vec::new(), notes: Vec::new(), wake_ms: None, waiting_ms: None };
-        Self { facts, decision, busy, since_ms, unknown }
+        Self { facts, decision, busy, since_ms, covered, unknown }
     }
 
     /// A run of which it is not known whether it lives decides what its overlap means, so all wait.
@@ -160,6 +172,10 @@ impl<'a> Lane<'a> {
         };
         // While a run is under way a process is there: what comes then is left out, or waits.
         let until = self.since_ms.map_or(until, |since| until.min(since));
+        if let Some((start_ms, end_ms)) = self.covered {
+            self.miss_until(until.min(start_ms));
+            self.skip_until(until.min(end_ms));
+        }
         self.miss_until(until);
         if job.catch_up == CatchUp::Last && self.since_ms.is_none() {
             let decided = self.decision.record.decided_ms();
@@ -170,6 +186,26 @@ impl<'a> Lane<'a> {
     }
 
     fn miss_until(&mut self, until_ms: i64) {
+        self.leave_out(until_ms, RunStatus::Missed, "no process was there to run it");
+    }
+
+    /// Instants that a run has outlasted which has ended meanwhile: a row for each, unless they are very many.
+    fn skip_until(&mut self, until_ms: i64) {
+        let decided = self.decision.record.decided_ms();
+        let due: Vec<i64> =
+            self.facts.cron.iter_after(decided).take_while(|ms| *ms <= until_ms).take(MOST_OPEN).collect();
+        if due.len() + self.decision.record.open.len() >= MOST_OPEN {
+            self.leave_out(until_ms, RunStatus::Skipped, OUTLASTED);
+            return;
+        }
+        for planned in due {
+            self.skip(planned, OUTLASTED);
+            self.record().last_planned_ms = planned;
+        }
+    }
+
+    /// Instants up to this one, in one row.
+    fn leave_out(&mut self, until_ms: i64, status: RunStatus, reason: &str) {
         let decided = self.decision.record.decided_ms();
         if until_ms <= decided {
             return;
@@ -178,8 +214,7 @@ impl<'a> Lane<'a> {
         let Some(first) = cron.next_after(decided).filter(|first| *first <= until_ms) else { return };
         let last = cron.last_until(until_ms).unwrap_or(first);
         let count = if first == last { 1 } else { cron.count_between(decided, last) };
-        let reason = "no process was there to run it".to_owned();
-        self.note(Note { status: RunStatus::Missed, reason, count, first_ms: first, last_ms: last });
+        self.note(Note { status, reason: reason.to_owned(), count, first_ms: first, last_ms: last });
         self.record().last_planned_ms = last;
     }
 
@@ -341,7 +376,7 @@ impl<'a> Lane<'a> {
         if !self.is_old(planned_ms) {
             return Step::Stop;
         }
-        self.skip(planned_ms, "overlap: the run before it was still running");
+        self.skip(planned_ms, OUTLASTED);
         Step::Next
     }
 
