@@ -1,10 +1,13 @@
 //! What every command needs: settings, the connection, the printer.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use s3db::backup::{BackupPlugin, BackupSettings};
 use s3db::config::{Config, Output, read_passphrase};
-use s3db::state_machine::StateMachinePlugin;
+use s3db::scheduler::SchedulerPlugin;
+use s3db::state_machine::{MachineFile, StateMachinePlugin};
+use s3db::store::meter::Counters;
 use s3db::{Database, DatabaseBuilder};
 
 use crate::args::{Format, Global, Reading};
@@ -17,6 +20,17 @@ pub(crate) enum Missing {
     Create,
     /// Refuse.
     Refuse,
+}
+
+/// How much of a connection jobs need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whole {
+    /// The jobs.
+    No,
+    /// What their actions use.
+    Yes,
+    /// That too, and it runs by itself.
+    Started,
 }
 
 /// The settings of this run.
@@ -98,10 +112,7 @@ impl Context {
     }
 
     pub(crate) async fn connect_to(&mut self, url: &str, base: PathBuf, missing: Missing) -> Result<Database, Failure> {
-        // What needs no destination must not fail for a key of one.
-        let name = self.config()?.settings.backup.as_ref().and_then(|backup| backup.backup_metadata_resource.clone());
-        let settings = BackupSettings { backup_metadata_resource: name, ..BackupSettings::default() };
-        let backups = BackupPlugin::builder().settings(settings).build()?;
+        let backups = self.backup_rows()?;
         self.connect_with(url, base, missing, backups).await
     }
 
@@ -120,6 +131,13 @@ impl Context {
     pub(crate) async fn without_database(&mut self, reading: &Reading) -> Result<Database, Failure> {
         let backups = self.backups(reading)?;
         Ok(Database::builder("memory://").plugin(backups).start_plugins(false).connect().await?)
+    }
+
+    /// Backups without destinations: what needs none must not fail for a key of one.
+    fn backup_rows(&mut self) -> Result<BackupPlugin, Failure> {
+        let name = self.config()?.settings.backup.as_ref().and_then(|backup| backup.backup_metadata_resource.clone());
+        let settings = BackupSettings { backup_metadata_resource: name, ..BackupSettings::default() };
+        Ok(BackupPlugin::builder().settings(settings).build()?)
     }
 
     fn backups(&mut self, reading: &Reading) -> Result<BackupPlugin, Failure> {
@@ -149,7 +167,45 @@ impl Context {
             builder = builder.passphrase(passphrase);
         }
         let machines = StateMachinePlugin::builder().configure(self.config()?).build()?;
-        Ok(builder.plugin(machines).plugin(backups).start_plugins(false).connect().await?)
+        let scheduler = SchedulerPlugin::builder().configure(self.config()?).build()?;
+        Ok(builder.plugin(machines).plugin(backups).plugin(scheduler).start_plugins(false).connect().await?)
+    }
+
+    /// The database with the jobs of s3db.toml, which are stored where they are not; `whole` also with its backups and
+    /// machines, as runs need them.
+    pub(crate) async fn connect_for_jobs(&mut self, whole: Whole) -> Result<Database, Failure> {
+        self.connect_counted(whole, None).await
+    }
+
+    /// The same, whose requests are counted.
+    pub(crate) async fn connect_counted(
+        &mut self,
+        whole: Whole,
+        counters: Option<Arc<Counters>>,
+    ) -> Result<Database, Failure> {
+        let (url, base) = self.url()?;
+        let mut builder = Database::builder(&url).base(base).create(whole == Whole::Started);
+        if let Some(counters) = counters {
+            builder = builder.metered(counters);
+        }
+        builder = builder.shared(self.global.shared || self.config()?.settings.shared == Some(true));
+        if let Some(passphrase) = self.passphrase()? {
+            builder = builder.passphrase(passphrase);
+        }
+        let backups = match whole {
+            Whole::No => self.backup_rows()?,
+            _ => self.backups(&Reading::default())?,
+        };
+        let config = self.config()?;
+        let mut machines = StateMachinePlugin::builder().configure(config);
+        if whole == Whole::Started {
+            for file in MachineFile::configured(config)? {
+                machines = machines.machines(file);
+            }
+        }
+        let scheduler = SchedulerPlugin::builder().configure(config).configured_jobs(config)?;
+        builder = builder.plugin(machines.build()?).plugin(backups).plugin(scheduler.build()?);
+        Ok(builder.start_plugins(whole == Whole::Started).connect().await?)
     }
 
     /// The passphrase: from the environment or a file, never from an argument.

@@ -40,7 +40,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(output::report_usage(&error)),
     };
-    start_log(cli.global.verbose);
+    let is_service = matches!(&cli.command, args::Command::Run(run) if run.once.is_none() && !run.dry_run);
+    start_log(cli.global.verbose, is_service);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -56,13 +57,19 @@ fn main() -> ExitCode {
     })
 }
 
-fn start_log(verbose: u8) {
+/// A service tells what goes wrong beside what it prints; the runs of jobs it prints already.
+fn start_log(verbose: u8, is_service: bool) {
     let level = match verbose {
+        0 if is_service => "warn,s3db::scheduler::job=off",
         0 => "error",
         1 => "info",
         _ => "debug",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("S3DB_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match is_service {
+        true => log.init(),
+        false => log.without_time().init(),
+    }
 }

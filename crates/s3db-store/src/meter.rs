@@ -98,7 +98,12 @@ fn add(counter: &AtomicU64, n: usize) {
 impl Meter {
     /// Wraps a store.
     pub fn new(inner: Wrapped) -> Self {
-        Self { inner, counters: Arc::default() }
+        Self::counting(inner, Arc::default())
+    }
+
+    /// Counts what goes through a store into counters that are there.
+    pub fn counting(inner: Wrapped, counters: Arc<Counters>) -> Self {
+        Self { inner, counters }
     }
 
     /// The counters, shared with this store.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod cron;
+mod job;
 mod machine;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ pub(crate) use backup::{
     BackupCommand, Kind as BackupKind, Level as BackupLevel, Mode as BackupMode, Reading, Status as BackupState,
 };
 pub(crate) use cron::{CronCommand, Dst as CronDst, Schedule};
+pub(crate) use job::{JobCommand, Run, RunState};
 pub(crate) use machine::{MachineCommand, Picture};
 
 const EXAMPLES: &str = "\
@@ -286,9 +288,17 @@ pub(crate) enum Command {
     /// Make, verify, restore and clean up backups
     #[command(subcommand)]
     Backup(BackupCommand),
+    /// Work on jobs
+    #[command(subcommand)]
+    Job(JobCommand),
     /// Ask when a cron expression is due, and what it means
     #[command(subcommand)]
     Cron(CronCommand),
+    /// Run the scheduler, the machines' timers and the backup schedules, in the foreground, until SIGTERM
+    #[command(
+        after_help = "Examples:\n  s3db run\n  s3db run --metrics 127.0.0.1:9464\n  s3db run --dry-run --hours 48\n  s3db run --once daily_cleanup\n\nAny number may run on one database: each planned instant runs once. Machines and jobs of s3db.toml are stored\nfirst. It prints a line when it is ready, then one for each run; with --json each line is an object. SIGHUP reads\ns3db.toml again; runs that are under way end under the old one. SIGTERM and Ctrl-C begin nothing more and let\nruns end within --deadline; a second one ends it at once. Exit code 0 after SIGTERM, 130 after Ctrl-C."
+    )]
+    Run(Run),
     /// Pause timers, actions and jobs in every process of the database
     #[command(
         after_help = "Example:\n  s3db pause\n\nEvents are still taken; their actions wait until `s3db resume`. Other processes see it within a minute."

@@ -16,10 +16,12 @@ mod generate;
 mod get;
 mod init;
 mod insert;
+mod job;
 mod list;
 mod machine;
 mod pause;
 mod resource;
+mod run;
 mod secrets;
 mod status;
 mod update;
@@ -67,6 +69,8 @@ pub(crate) async fn run(command: Command, context: &mut Context) -> Result<u8, F
         Command::Copy { source, target, resources } => copy::run(context, &source, &target, resources).await,
         Command::Machine(command) => machine::run(context, command).await,
         Command::Backup(command) => backup::run(context, command).await,
+        Command::Job(command) => job::run(context, command).await,
+        Command::Run(run) => run::run(context, run).await,
         Command::Cron(command) => cron::run(context, command),
         Command::Pause => pause::pause(context).await,
         Command::Resume => pause::resume(context).await,

@@ -7,6 +7,7 @@ use s3db_store::Store;
 use s3db_store::clock::{Clock, SystemClock};
 use s3db_store::local::{Local, LocalOptions};
 use s3db_store::memory::Memory;
+use s3db_store::meter::{Counters, Meter};
 
 use super::cache::CatalogCache;
 use super::throttle::Throttle;
@@ -32,6 +33,7 @@ pub struct DatabaseBuilder {
     parallelism: Option<usize>,
     shared: bool,
     store: Option<Arc<dyn Store>>,
+    counters: Option<Arc<Counters>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     plugins: Vec<Arc<dyn Plugin>>,
@@ -48,6 +50,7 @@ impl DatabaseBuilder {
             parallelism: None,
             shared: false,
             store: None,
+            counters: None,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             plugins: Vec::new(),
@@ -99,6 +102,23 @@ impl DatabaseBuilder {
         self
     }
 
+    /// Counts the connection's requests into these counters, which several connections may share.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> s3db::Result<()> {
+    /// use std::sync::Arc;
+    /// let counters = Arc::new(s3db::store::meter::Counters::default());
+    /// let db = s3db::Database::builder("memory://metered").metered(Arc::clone(&counters)).connect().await?;
+    /// db.resource_names().await?;
+    /// assert!(counters.read().get > 0);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn metered(mut self, counters: Arc<Counters>) -> Self {
+        self.counters = Some(counters);
+        self
+    }
+
     /// Where time comes from.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -141,6 +161,10 @@ impl DatabaseBuilder {
         let (store, parallelism) = match self.store {
             Some(store) => (store, None),
             None => open_store(Location::parse(&self.url, &self.base)?, self.create, &self.clock).await?,
+        };
+        let store: Arc<dyn Store> = match self.counters {
+            Some(counters) => Arc::new(Meter::counting(store, counters)),
+            None => store,
         };
         let inner = Inner {
             secrets: Secrets::new(self.passphrase, Arc::clone(&self.entropy)),

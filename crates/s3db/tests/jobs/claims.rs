@@ -177,3 +177,15 @@ async fn a_paused_database_runs_nothing_and_goes_on_after_it() {
     assert!(statuses["missed"] >= 50 && world.begun().len() > so_far, "{statuses:?}");
     assert!(world.counts().values().all(|count| *count == 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_finds_an_ended_run_of_another_is_not_late() {
+    let world = World::new();
+    let first = world.process(world.job(minutely("j"), Duration::ZERO)).await;
+    world.pass_s(65).await;
+    first.stop().await;
+    let second = world.process(world.job(minutely("j"), Duration::ZERO)).await;
+    world.pass_s(62).await;
+    let rows = second.history("j").await;
+    assert_eq!(rows[1].start_time, at(BEGIN + 120_000), "{rows:?}");
+}

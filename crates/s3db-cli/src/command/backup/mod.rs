@@ -79,7 +79,7 @@ fn bytes(n: u64) -> String {
 }
 
 /// A number of milliseconds for people.
-fn duration(milliseconds: u64) -> String {
+pub(super) fn duration(milliseconds: u64) -> String {
     match milliseconds {
         ms @ 0..1000 => format!("{ms} ms"),
         ms @ 1000..60_000 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),

@@ -250,7 +250,7 @@ impl Core {
         for note in notes.iter().filter_map(|open| open.note.as_ref()) {
             let (job_name, first) = (job.definition.name.clone(), s3db_format::date::rfc3339(note.first_ms));
             self.metrics.noted(&job_name, note.status, note.count);
-            tracing::warn!(target: "s3db::scheduler", "job '{job_name}': {} instant(s) from {first} {}: {}", note.count, note.status, note.reason);
+            tracing::warn!(target: "s3db::scheduler::job", "job '{job_name}': {} instant(s) from {first} {}: {}", note.count, note.status, note.reason);
             self.events.emit(|| match note.status {
                 RunStatus::Missed => SchedulerEvent::JobMissed {
                     job_name,
@@ -284,7 +284,7 @@ impl Core {
             return;
         }
         let job_name = job.definition.name.clone();
-        tracing::warn!(target: "s3db::scheduler", "job '{job_name}': an instant is {late_ms} ms late, more than {limit:?}");
+        tracing::warn!(target: "s3db::scheduler::job", "job '{job_name}': an instant is {late_ms} ms late, more than {limit:?}");
         self.events.emit(|| SchedulerEvent::JobLate {
             job_name,
             scheduled_time: s3db_format::date::rfc3339(planned_ms),

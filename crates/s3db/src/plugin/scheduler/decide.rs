@@ -85,10 +85,16 @@ fn grace_ms() -> i64 {
 /// Decides.
 pub(super) fn decide(record: &JobRecord, facts: &Facts<'_>) -> Decision {
     let mut lane = Lane::new(record, facts);
-    if facts.may_start && record.is_enabled(facts.job) && !lane.is_blind() {
-        lane.miss();
-        lane.buffered();
-        lane.due();
+    if facts.may_start && record.is_enabled(facts.job) {
+        if lane.is_blind() {
+            // When an instant is due the rows of runs are read, which may show that they have ended.
+            let next = facts.cron.next_after(record.decided_ms()).map(|planned| due_ms(facts.job, planned));
+            lane.decision.wake_ms = next.filter(|due| *due > facts.now_ms);
+        } else {
+            lane.miss();
+            lane.buffered();
+            lane.due();
+        }
     }
     lane.decision
 }

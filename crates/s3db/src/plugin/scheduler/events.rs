@@ -146,7 +146,7 @@ impl Core {
 
     pub(super) fn tell_error(&self, context: &JobContext, error: &str, retry_count: u32) {
         let name = &context.job_name;
-        tracing::warn!(target: "s3db::scheduler", "job '{name}': attempt {retry_count} of run {} failed: {error}", context.run_id);
+        tracing::warn!(target: "s3db::scheduler::job", "job '{name}': attempt {retry_count} of run {} failed: {error}", context.run_id);
         for callback in &self.callbacks.error {
             call("onJobError", || callback(name, error, retry_count));
         }

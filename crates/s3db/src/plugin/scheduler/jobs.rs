@@ -131,19 +131,28 @@ impl SchedulerPlugin {
 impl Core {
     async fn add(&self, job: JobDefinition) -> Result<bool> {
         let compiled = self.standard.compile(job)?;
-        self.check_dependencies(&compiled.definition).await?;
-        let stored = self.store(&compiled.definition).await?;
+        self.check_dependencies(std::slice::from_ref(&compiled.definition)).await?;
+        let stored = self.store(&compiled.definition, true).await?;
         self.wake(&compiled.definition.name);
         Ok(stored)
     }
 
+    /// Stores the jobs that this process was given. One that was removed stays so until its definition changes.
+    pub(super) async fn store_given(&self) -> Result<()> {
+        self.check_dependencies(&self.jobs).await?;
+        for job in &self.jobs {
+            self.store(job, false).await?;
+        }
+        Ok(())
+    }
+
     /// Stores a definition; `false` if an equal one is there.
-    pub(super) async fn store(&self, job: &JobDefinition) -> Result<bool> {
+    async fn store(&self, job: &JobDefinition, revives: bool) -> Result<bool> {
         let now_ms = self.now_ms();
         let cell = self.cell(&job.name);
         let mut cell = cell.lock().await;
         cell.seen = None;
-        let stored = self.change(&job.name, &mut cell, |record| Ok(stored(record, job, now_ms)));
+        let stored = self.change(&job.name, &mut cell, |record| Ok(stored(record, job, now_ms, revives)));
         let stored = stored.await?.unwrap_or(Stored::Equal);
         match stored {
             Stored::Equal => return Ok(false),
@@ -157,33 +166,32 @@ impl Core {
     }
 
     /// Refuses dependencies on jobs that are not there, and those that lead back.
-    async fn check_dependencies(&self, job: &JobDefinition) -> Result<()> {
-        if job.depends_on.is_empty() {
+    async fn check_dependencies(&self, jobs: &[JobDefinition]) -> Result<()> {
+        if jobs.iter().all(|job| job.depends_on.is_empty()) {
             return Ok(());
         }
-        let mut all = BTreeMap::from([(job.name.clone(), job.depends_on.clone())]);
-        let mut known = vec![job.name.clone()];
+        let mut all: BTreeMap<String, Vec<String>> =
+            jobs.iter().map(|job| (job.name.clone(), job.depends_on.clone())).collect();
         for (name, _) in self.list_records().await? {
             let Some(seen) = self.read_record(&name).await?.filter(|seen| !seen.record.removed) else { continue };
-            known.push(name.clone());
-            if name != job.name {
-                let depends_on = seen.record.definition.get("dependsOn").cloned().unwrap_or_default();
-                all.insert(name, serde_json::from_value(depends_on).unwrap_or_default());
-            }
+            let depends_on = seen.record.definition.get("dependsOn").cloned().unwrap_or_default();
+            all.entry(name).or_insert_with(|| serde_json::from_value(depends_on).unwrap_or_default());
         }
         let mut problems = circles(&all);
-        problems.retain(|problem| problem.path == format!("jobs.{}.dependsOn", job.name));
-        for other in job.depends_on.iter().filter(|other| !known.contains(other)) {
-            let hint = s3db_format::error::did_you_mean(other, known.iter().map(String::as_str));
-            let hint = hint.unwrap_or_else(|| format!("jobs: {}", known.join(", ")));
-            problems.push(Problem {
-                path: format!("jobs.{}.dependsOn", job.name),
-                message: format!("there is no job '{other}'; {hint}"),
-            });
+        let path = |job: &JobDefinition| format!("jobs.{}.dependsOn", job.name);
+        problems.retain(|problem| jobs.iter().any(|job| problem.path == path(job)));
+        for job in jobs {
+            for other in job.depends_on.iter().filter(|other| !all.contains_key(*other)) {
+                let known: Vec<&str> = all.keys().map(String::as_str).collect();
+                let hint = s3db_format::error::did_you_mean(other, known.iter().copied());
+                let hint = hint.unwrap_or_else(|| format!("jobs: {}", known.join(", ")));
+                problems.push(Problem { path: path(job), message: format!("there is no job '{other}'; {hint}") });
+            }
         }
-        match problems.is_empty() {
-            true => Ok(()),
-            false => Err(invalid(&format!("job '{}'", job.name), &problems)),
+        match (problems.is_empty(), jobs) {
+            (true, _) => Ok(()),
+            (false, [job]) => Err(invalid(&format!("job '{}'", job.name), &problems)),
+            (false, _) => Err(invalid("the scheduler", &problems)),
         }
     }
 
@@ -255,10 +263,10 @@ impl Core {
 }
 
 /// A record with a definition; `None` if it has it.
-fn stored(record: Option<&JobRecord>, job: &JobDefinition, now_ms: i64) -> Option<(JobRecord, Stored)> {
+fn stored(record: Option<&JobRecord>, job: &JobDefinition, now_ms: i64, revives: bool) -> Option<(JobRecord, Stored)> {
     let definition = job.to_json();
     let Some(before) = record else { return Some((JobRecord::new(&job.name, job, now_ms), Stored::New)) };
-    if !before.removed && before.definition == definition {
+    if before.definition == definition && (!before.removed || !revives) {
         return None;
     }
     let mut next = before.clone();

@@ -243,10 +243,7 @@ impl Plugin for SchedulerPlugin {
                 .guide("build one plugin for each connection"));
         }
         let _first = core.owner.set(owner);
-        for job in &core.jobs {
-            core.store(job).await?;
-        }
-        Ok(())
+        core.store_given().await
     }
 
     async fn start(&self) -> Result<()> {

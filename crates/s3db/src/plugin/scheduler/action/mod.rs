@@ -6,7 +6,7 @@ mod change_where;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::database::Database;
 use crate::plugin::action::{Exec, Fields, RecordAction, SendEvent, Situation, Webhook};
@@ -91,7 +91,7 @@ impl JobAction {
         situation: &Situation,
     ) -> Result<Value, String> {
         match self {
-            Self::Insert(action) => action.run(db, situation).await,
+            Self::Insert(action) => action.run(db, situation).await.map(|_| json!({ "inserted": 1 })),
             Self::ChangeWhere(action) => action.run(db, situation).await,
             Self::SendEvent(action) => {
                 let machines = db.plugin::<StateMachinePlugin>().map_err(|e| e.to_string())?;

@@ -1,6 +1,7 @@
 //! Jobs as people write them: JSON, TOML or Rust, one type.
 
 mod compile;
+mod file;
 mod read;
 mod schema;
 mod write;

@@ -47,7 +47,7 @@ pub(crate) fn one_job(name: &str, value: &Value) -> Result<JobDefinition> {
     }
 }
 
-fn read(name: &str, value: &Value, problems: &mut Problems) -> JobDefinition {
+pub(super) fn read(name: &str, value: &Value, problems: &mut Problems) -> JobDefinition {
     let mut job = JobDefinition::new(name, "");
     let path = format!("jobs.{name}");
     let Value::Object(members) = value else {
