@@ -8,17 +8,17 @@
     reason = "this file is a test"
 )]
 
-//mod allowed;
-//mod bad_input;
+mod allowed;
+mod bad_input;
 //mod builtin;
 mod claims;
 //mod configured;
 mod deaths;
-//mod history;
+mod history;
 //mod night;
 mod overlaps;
-//mod runs;
+mod runs;
 //mod sweep;
-//mod switches;
+mod switches;
 //mod threads;
 mod world;

@@ -92,11 +92,8 @@ impl Core {
         let mut states = Vec::new();
         for open in &record.open {
             let state = match &open.note {
-                Some(note) => {
-                    if !cell.is_written(&open.run) {
-                        self.put_row(&note_row(&job.definition.name, open, note)).await?;
-                        cell.written(&open.run);
-                    }
+                Some(_) => {
+                    self.ensure_note(&job.definition.name, open, cell).await?;
                     State::Done(note_outcome(open))
                 }
                 None => match self.state(job, record, open, cell, is_due).await? {
@@ -107,6 +104,16 @@ impl Core {
             states.push(state);
         }
         Ok(Known::States(states))
+    }
+
+    /// Makes sure of the row of instants that did not run.
+    pub(super) async fn ensure_note(&self, job: &str, open: &Open, cell: &mut Cell) -> Result<()> {
+        if let Some(note) = open.note.as_ref().filter(|_| !cell.is_written(&open.run)) {
+            // A row that is there already says what became of the instant.
+            let _there = self.put_row(&note_row(job, open, note)).await?;
+            cell.written(&open.run);
+        }
+        Ok(())
     }
 
     fn is_due(&self, job: &Compiled, record: &JobRecord) -> bool {

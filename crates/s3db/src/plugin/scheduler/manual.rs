@@ -9,8 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::cell::Cell;
-use super::decide::State;
+use super::decide::{State, note_outcome};
 use super::definition::{Compiled, Overlap};
+use super::local::Here;
 use super::record::{JobRecord, MOST_OPEN, Open, Trigger, manual_id};
 use super::rows::Attempt;
 use super::run::Finished;
@@ -198,7 +199,7 @@ impl Core {
     ) -> Result<Option<tokio::task::JoinHandle<Option<Finished>>>> {
         let mut next = record.clone();
         next.fence = open.fence;
-        self.settle_known(&mut next, cell);
+        self.settle_known(&mut next, cell).await?;
         match replaces {
             Some(RunStatus::Missed) => next.totals.missed = next.totals.missed.saturating_sub(1),
             Some(RunStatus::Skipped) => next.totals.skipped = next.totals.skipped.saturating_sub(1),
@@ -211,18 +212,25 @@ impl Core {
         Ok(won.then(|| self.begin(job, open, last_success, sent)))
     }
 
-    /// Takes in the ends that are known without a request.
-    fn settle_known(&self, record: &mut JobRecord, cell: &Cell) {
-        for open in record.open.clone() {
-            let outcome = match self.locals.look(&open) {
-                super::local::Here::Ended(outcome) => Some(outcome),
-                _ => cell.ended(&open.run),
+    /// Takes in the ends that are known, and instants that did not run, whose rows are made sure of.
+    async fn settle_known(&self, record: &mut JobRecord, cell: &mut Cell) -> Result<()> {
+        let mut left = Vec::new();
+        for open in std::mem::take(&mut record.open) {
+            let outcome = match (open.is_run(), self.locals.look(&open)) {
+                (false, _) => {
+                    self.ensure_note(&record.name, &open, cell).await?;
+                    Some(note_outcome(&open))
+                }
+                (true, Here::Ended(outcome)) => Some(outcome),
+                (true, _) => cell.ended(&open.run),
             };
-            if let Some(outcome) = outcome.filter(|_| open.is_run()) {
-                record.settle(&open, &outcome);
-                record.open.retain(|entry| entry.run != open.run);
+            match outcome {
+                Some(outcome) => record.settle(&open, &outcome),
+                None => left.push(open),
             }
         }
+        record.open = left;
+        Ok(())
     }
 }
 
