@@ -1,6 +1,7 @@
 //! `s3db config …`
 
 use s3db::backup::BackupPlugin;
+use s3db::scheduler::SchedulerPlugin;
 use s3db::state_machine::{MachineFile, StateMachinePlugin};
 use serde_json::json;
 
@@ -33,6 +34,7 @@ fn check(context: &mut Context) -> Result<u8, Failure> {
         plugin.validate_file(&file)?;
     }
     BackupPlugin::builder().configure(config).build()?;
+    SchedulerPlugin::builder().configure(config).configured_jobs(config)?.build()?;
     match &config.file {
         Some(file) => printer.note(&format!("{} is right", file.display())),
         None => printer.note("there is no s3db.toml here; `s3db init` writes one"),
@@ -56,6 +58,8 @@ fn show(context: &mut Context) -> Result<u8, Failure> {
         "allowExec": config.settings.allow_exec.unwrap_or_default(),
         "stateMachine": config.settings.state_machine,
         "backup": config.settings.backup,
+        "scheduler": config.settings.scheduler,
+        "jobs": config.settings.jobs,
     }))?;
     Ok(exit::DONE)
 }

@@ -45,6 +45,9 @@ fn next(printer: Printer, cron: &Cron, from: i64, n: usize) -> Result<u8, Failur
             "see `s3db cron explain`",
         ));
     }
+    if n > MOST {
+        printer.note(&format!("the first {MOST} of {n}"));
+    }
     match printer.format {
         Format::Json => printer.one(&found.iter().map(|ms| json!(seconds(*ms))).collect::<Value>())?,
         Format::Jsonl => found.iter().try_for_each(|ms| printer.line(&json!(seconds(*ms)).to_string()))?,
@@ -69,7 +72,9 @@ fn explain(printer: Printer, explained: &Explanation) -> Result<u8, Failure> {
     printer.line(&format!("{}\n", explained.text))?;
     let rows = explained.next.iter().zip(&explained.next_local);
     let rows = rows.map(|(utc, local)| vec![utc.replace(".000Z", "Z"), local.clone()]);
-    printer.line(&table::grid(&["next, utc", &explained.timezone], rows))?;
+    if !explained.next.is_empty() {
+        printer.line(&table::grid(&["next, utc", &explained.timezone], rows))?;
+    }
     for note in &explained.notes {
         printer.line(&format!("\nnote: {note}"))?;
     }

@@ -189,3 +189,13 @@ async fn a_process_that_finds_an_ended_run_of_another_is_not_late() {
     let rows = second.history("j").await;
     assert_eq!(rows[1].start_time, at(BEGIN + 120_000), "{rows:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_lets_go_of_its_connection_runs_nothing_any_more() {
+    let world = World::new();
+    let process = world.process(world.job(every("j", 10), Duration::ZERO)).await;
+    world.pass_s(35).await;
+    drop(process);
+    world.pass_s(600).await;
+    assert!(world.begun().len() <= 4, "{:?}", world.begun());
+}

@@ -116,7 +116,9 @@ impl Core {
             last_ms,
         };
         let open = |first_ms: i64| Open { run: run_id(name, first_ms), ..self.backfilled(&record, name, first_ms) };
-        if self.put_row(&note_row(name, &open(first_ms), &rest)).await?.is_some() {
+        // It may be there from a cut that a crash has broken off.
+        let there = self.put_row(&note_row(name, &open(first_ms), &rest)).await?;
+        if there.is_some_and(|found| found.status != row.status) {
             return Ok(());
         }
         let history = self.history_to_write().await?;

@@ -28,7 +28,7 @@ pub(super) struct Background {
     running: Mutex<Option<Running>>,
     /// Jobs to be looked after at once.
     wanted: Mutex<HashSet<String>>,
-    bell: Notify,
+    bell: Arc<Notify>,
     /// Whether no more runs are begun.
     closed: std::sync::atomic::AtomicBool,
 }
@@ -147,13 +147,19 @@ async fn schedule(core: Weak<Core>, mut stopped: watch::Receiver<bool>) {
             true => agenda.next().unwrap_or(poll_at).min(poll_at),
             false => poll_at,
         };
-        let bell = live.background.bell.notified();
-        tokio::select! {
+        let bell = Arc::clone(&live.background.bell);
+        // While it waits it keeps the plugin from nothing: when its program lets go of it, this ends.
+        drop(live);
+        let looked = tokio::select! {
             biased;
             _ = stopped.changed() => return,
-            Some(looked) = looks.join_next() => live.looked(&mut agenda, looked),
-            () = bell => {}
-            () = clock.sleep(until.saturating_sub(now)) => {}
+            Some(looked) = looks.join_next() => Some(looked),
+            () = bell.notified() => None,
+            () = clock.sleep(until.saturating_sub(now)) => None,
+        };
+        if let Some(looked) = looked {
+            let Some(live) = core.upgrade() else { return };
+            live.looked(&mut agenda, looked);
         }
     }
 }

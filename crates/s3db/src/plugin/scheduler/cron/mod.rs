@@ -91,8 +91,9 @@ impl Cron {
                 .guide("docs/cron.md has every form")
         })?;
         let possible = next::is_possible(&search);
-        let zone_name = zone.to_owned();
-        Ok(Self { expression: expression.to_owned(), zone: time_zone(zone)?, zone_name, dst, parsed, search, possible })
+        let zone = time_zone(zone)?;
+        let zone_name = zone.iana_name().unwrap_or("UTC").to_owned();
+        Ok(Self { expression: expression.to_owned(), zone, zone_name, dst, parsed, search, possible })
     }
 
     /// The expression as it was given.
@@ -161,7 +162,9 @@ impl Cron {
 
 /// The zone of a name.
 pub(crate) fn time_zone(name: &str) -> Result<TimeZone> {
-    TimeZone::get(name).map_err(|_| {
+    // A name that the library keeps for a zone that is not known.
+    let known = TimeZone::get(name).ok().filter(|zone| !zone.is_unknown());
+    known.ok_or_else(|| {
         Error::new(ErrorKind::Invalid, format!("the time zone '{name}' is unknown"))
             .guide("write a name of the IANA database, such as UTC or America/Sao_Paulo")
     })

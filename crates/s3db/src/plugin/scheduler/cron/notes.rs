@@ -15,7 +15,7 @@ pub(super) fn notes(cron: &Cron, after_ms: i64, never: bool) -> Vec<String> {
         return vec!["it never fires: no month has such a day".into()];
     }
     if never {
-        return vec!["it does not fire any more: its years are over".into()];
+        return vec!["it has no run from here to the end of the year 2199".into()];
     }
     let Ok(from) = Timestamp::from_millisecond(after_ms) else { return Vec::new() };
     let Ok(to) = from.checked_add((24 * DAYS).hours()) else { return Vec::new() };
@@ -35,16 +35,18 @@ fn note(cron: &Cron, at: Timestamp) -> Option<String> {
         let what = match (cron.follows_clock(), cron.dst) {
             (true, _) => "it does not run then".to_owned(),
             (false, Dst::Vixie) => format!("it runs once at {}", clock(after)),
+            (false, Dst::Skip) if many => "those runs are left out".to_owned(),
             (false, Dst::Skip) => "that run is left out".to_owned(),
         };
-        let gap = format!("on {date} the clock of {zone} goes from {} to {}", clock(before), clock(after));
+        let gap = format!("on {date} the clock of {zone} goes from {} to {}", clock(before), until(before, after));
         return Some(format!("{gap}: {missing} {exist}, {what}"));
     }
     if after < before {
         let (twice, many) = named(cron, after, before)?;
         let come = if many { "come" } else { "comes" };
         let what = if cron.follows_clock() { "it runs both times" } else { "it runs the first time only" };
-        let overlap = format!("on {date} the clock of {zone} goes back from {} to {}", clock(before), clock(after));
+        let overlap =
+            format!("on {date} the clock of {zone} goes back from {} to {}", clock(before), until(before, after));
         return Some(format!("{overlap}: {twice} {come} twice, {what}"));
     }
     None
@@ -58,6 +60,14 @@ fn named(cron: &Cron, from: DateTime, to: DateTime) -> Option<(String, bool)> {
         return Some((format!("{} and so on", found.join(", ")), true));
     }
     (!found.is_empty()).then(|| (found.join(", "), found.len() > 1))
+}
+
+/// The reading that a clock is set to, with its date if that is another.
+fn until(before: DateTime, after: DateTime) -> String {
+    match before.date() == after.date() {
+        true => clock(after),
+        false => format!("{} of {}", clock(after), after.date()),
+    }
 }
 
 fn clock(at: DateTime) -> String {

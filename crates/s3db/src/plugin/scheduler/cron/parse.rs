@@ -268,6 +268,10 @@ fn read_field(field: usize, word: &str, start: usize) -> std::result::Result<Fie
     for part in list.split(',') {
         let item = read_item(field, part).map_err(|what| Wrong { position, what })?;
         items.push(item);
+        if [Item::Last, Item::LastWorkday].iter().all(|form| items.contains(form)) {
+            // They are one condition for the search.
+            return Err(Wrong { position, what: "'L' and 'LW' do not go together in one list".into() });
+        }
         position += part.chars().count() + 1;
     }
     Ok(Field { items, star: list.starts_with('*'), and })

@@ -18,6 +18,8 @@ const MONTHS: [&str; 12] = [
 ];
 const WEEKDAYS: [&str; 8] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const ORDINALS: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
+/// Numbers of one item that are too many to be written out.
+const MANY: usize = 31;
 /// Times of day that are written out.
 const TIMES: usize = 6;
 
@@ -68,7 +70,10 @@ fn clock(parsed: &Parsed) -> String {
     let (second, minute, hour) = (parsed.field(SECOND), parsed.field(MINUTE), parsed.field(HOUR));
     let on_the_minute = second.items == [Item::Range(0, 0, 1)];
     let mut text = match (on_the_minute, minute.is_any()) {
-        (false, true) => unit(second, SECOND, "second", 60),
+        (false, true) => {
+            let text = unit(second, SECOND, "second", 60);
+            if text.starts_with("every") { text } else { format!("{text} of every minute") }
+        }
         (false, false) => format!("{} of {}", unit(second, SECOND, "second", 60), named(minute, MINUTE, "minute")),
         (true, _) => unit(minute, MINUTE, "minute", 60),
     };
@@ -163,7 +168,12 @@ fn list(field: &Field, at: usize, name: impl Fn(u16) -> String) -> String {
             Item::Range(from, to, 1) if to - from > 1 => parts.push(format!("{} to {}", name(*from), name(*to))),
             Item::All(_) | Item::Range(..) => {
                 let one = Field { items: vec![item.clone()], ..field.clone() };
-                parts.extend(one.numbers(at).into_iter().map(&name));
+                match (one.numbers(at).as_slice(), item) {
+                    ([first, .., last], Item::All(step) | Item::Range(_, _, step)) if one.numbers(at).len() > MANY => {
+                        parts.push(format!("{} to {} in steps of {step}", name(*first), name(*last)));
+                    }
+                    (numbers, _) => parts.extend(numbers.iter().map(|n| name(*n))),
+                }
             }
             _ => {}
         }

@@ -35,6 +35,12 @@ pub(in super::super) struct Compiled {
 }
 
 impl Standard {
+    /// Settings under which everything is allowed, to find what is wrong whatever they are.
+    pub(super) fn any() -> Self {
+        let timeout = Duration::from_secs(60);
+        Self { timezone: "UTC".into(), dst: Dst::default(), timeout, retries: 0, allow_exec: true }
+    }
+
     /// Fills in what the settings decide, so that every process means the same by the stored definition.
     pub(in super::super) fn complete(&self, mut job: JobDefinition) -> JobDefinition {
         let is_backup = job.action.as_ref().is_some_and(|action| action::takes_its_time(action.kind()));
@@ -60,6 +66,11 @@ impl Standard {
         }
         let zone = job.timezone.clone().unwrap_or_else(|| self.timezone.clone());
         let cron = read_schedule(&job, &zone, &path, &mut problems);
+        let mut job = job;
+        if let Some(cron) = &cron {
+            job.timezone = Some(cron.zone().to_owned());
+        }
+        let job = job;
         let mut compile = |action: &super::Action, field: &str| {
             action::compile(action, &format!("{path}.{field}"), self.allow_exec, &mut problems)
         };

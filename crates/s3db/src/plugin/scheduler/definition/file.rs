@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::JobDefinition;
-use super::read::read;
+use super::read::{also_compile, read};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plugin::problem::{Problems, invalid};
 use crate::plugin::state_machine::toml_value;
@@ -38,7 +38,10 @@ impl JobDefinition {
         let jobs: Vec<Self> = members.map(|(name, job)| read(name, job, &mut problems)).collect();
         match problems.0.is_empty() {
             true => Ok(jobs),
-            false => Err(invalid(&format!("the file {shown}"), &problems.0)),
+            false => {
+                jobs.iter().for_each(|job| also_compile(job, &mut problems));
+                Err(invalid(&format!("the file {shown}"), &problems.0))
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Action, Allow, Backoff, JobDefinition};
+use super::{Action, Allow, Backoff, JobDefinition, Standard};
 use crate::error::Result;
 use crate::plugin::problem::{Problems, invalid, known_keys};
 use crate::query::duration;
@@ -43,8 +43,18 @@ pub(crate) fn one_job(name: &str, value: &Value) -> Result<JobDefinition> {
     let job = read(name, value, &mut problems);
     match problems.0.is_empty() {
         true => Ok(job),
-        false => Err(invalid(&format!("job '{name}'"), &problems.0)),
+        false => {
+            also_compile(&job, &mut problems);
+            Err(invalid(&format!("job '{name}'"), &problems.0))
+        }
     }
+}
+
+/// Adds what else is wrong with a job that cannot be taken: all problems are told at once.
+pub(super) fn also_compile(job: &JobDefinition, problems: &mut Problems) {
+    let more = Standard::any().try_compile(job.clone()).err().unwrap_or_default();
+    let told: Vec<String> = problems.0.iter().map(|problem| problem.path.clone()).collect();
+    problems.0.extend(more.into_iter().filter(|problem| !told.contains(&problem.path)));
 }
 
 pub(super) fn read(name: &str, value: &Value, problems: &mut Problems) -> JobDefinition {
