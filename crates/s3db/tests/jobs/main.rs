@@ -10,9 +10,9 @@
 
 mod allowed;
 mod bad_input;
-//mod builtin;
+mod builtin;
 mod claims;
-//mod configured;
+mod configured;
 mod deaths;
 mod history;
 mod night;

@@ -14,7 +14,7 @@ use s3db::store::memory::Memory;
 use s3db::store::{
     Capabilities, Copy, List, Object, ObjectMeta, Page, Precondition, Put, Quirks, Result as StoreResult, Store,
 };
-use s3db::{Database, SeededEntropy};
+use s3db::{Database, DatabaseBuilder, SeededEntropy};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -185,6 +185,17 @@ impl World {
         builder: SchedulerBuilder,
         start: bool,
     ) -> s3db::Result<Process> {
+        self.connect_with(store, builder, start, |database| database).await
+    }
+
+    /// A connection with other plugins, too.
+    pub(crate) async fn connect_with(
+        &self,
+        store: Arc<dyn Store>,
+        builder: SchedulerBuilder,
+        start: bool,
+        more: impl FnOnce(DatabaseBuilder) -> DatabaseBuilder,
+    ) -> s3db::Result<Process> {
         let number = self.processes.fetch_add(1, Ordering::SeqCst);
         let way = Arc::new(Way {
             store,
@@ -193,14 +204,11 @@ impl World {
             requests: AtomicU64::new(0),
         });
         let scheduler = builder.build()?;
-        let db = Database::builder("memory://")
+        let builder = Database::builder("memory://")
             .store(way.clone())
             .clock(self.clock.clone())
-            .entropy(Arc::new(SeededEntropy::new(number << 32)))
-            .plugin(scheduler.clone())
-            .start_plugins(start)
-            .connect()
-            .await?;
+            .entropy(Arc::new(SeededEntropy::new(number << 32)));
+        let db = more(builder).plugin(scheduler.clone()).start_plugins(start).connect().await?;
         Ok(Process { db, scheduler, way, number: usize::try_from(number).unwrap() })
     }
 

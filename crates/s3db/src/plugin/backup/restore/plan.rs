@@ -135,7 +135,8 @@ impl Plan {
             Some(_) if !machines => Fate::Left,
             Some(file) if !file.ends_with("/versions.json") => Fate::Immutable { key: key.to_owned(), rename: None },
             Some(_) => Fate::Current { key: key.to_owned() },
-            None if self.whole && key.starts_with(keys::VERSIONS) => {
+            // A job's record that is there knows which instants have run: they must not run again.
+            None if self.whole && (key.starts_with(keys::VERSIONS) || key.starts_with(keys::JOBS)) => {
                 Fate::Immutable { key: key.to_owned(), rename: None }
             }
             None if self.whole => Fate::Current { key: key.to_owned() },

@@ -1,10 +1,31 @@
 //! `backup` and `cleanup_backups`: the backups of this connection.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::database::Database;
+use crate::error::ErrorKind;
 use crate::plugin::action::Fields;
-use crate::plugin::backup::{BackupPlugin, BackupStatus, BackupType};
+use crate::plugin::backup::{BackupPlugin, BackupReport, BackupStatus, BackupType};
+
+/// How long another backup is waited for, and how often it is looked at.
+const PATIENCE: Duration = Duration::from_secs(3600);
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Makes a backup, after the one that is being made: two schedules may meet.
+async fn make(db: &Database, backups: &BackupPlugin, kind: BackupType) -> crate::Result<BackupReport> {
+    let clock = &db.inner.clock;
+    let begun = clock.monotonic();
+    loop {
+        match backups.backup(kind).await {
+            Err(error) if error.kind() == ErrorKind::Busy && clock.monotonic().saturating_sub(begun) < PATIENCE => {
+                clock.sleep(LOOK).await;
+            }
+            made => return made,
+        }
+    }
+}
 
 /// A backup to be made, or a clean-up.
 #[derive(Debug)]
@@ -40,7 +61,7 @@ impl BackupAction {
         let backups = db.plugin::<BackupPlugin>().map_err(told)?;
         match self {
             Self::Make(kind) => {
-                let report = backups.backup(*kind).await.map_err(told)?;
+                let report = make(db, &backups, *kind).await.map_err(told)?;
                 if report.status != BackupStatus::Completed {
                     return Err(format!("backup {} is {}", report.id, report.status.as_str()));
                 }
