@@ -6,6 +6,7 @@
 mod checks;
 mod clock;
 mod history;
+mod jobs;
 mod machines;
 mod network;
 mod rng;

@@ -35,6 +35,8 @@ enum Modes {
     Shared,
     /// State machines
     Machines,
+    /// Jobs
+    Jobs,
     /// One after the other
     All,
 }
@@ -45,7 +47,8 @@ impl Modes {
             Self::Index => &[Mode::Index],
             Self::Shared => &[Mode::Shared],
             Self::Machines => &[Mode::Machines],
-            Self::All => &[Mode::Index, Mode::Shared, Mode::Machines],
+            Self::Jobs => &[Mode::Jobs],
+            Self::All => &[Mode::Index, Mode::Shared, Mode::Machines, Mode::Jobs],
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -189,6 +189,9 @@ pub(crate) struct NodeStore {
     network: Arc<Network>,
     node: u64,
     cut_off_until: Mutex<Option<Instant>>,
+    dead: AtomicBool,
+    /// How far the node's idea of the store's time is ahead of it.
+    ahead_ms: AtomicI64,
 }
 
 /// What happens to a request on its way.
@@ -207,7 +210,23 @@ enum Fate {
 impl NodeStore {
     /// The store as this node sees it.
     pub(crate) fn new(network: Arc<Network>, node: u64) -> Self {
-        Self { network, node, cut_off_until: Mutex::new(None) }
+        Self {
+            network,
+            node,
+            cut_off_until: Mutex::new(None),
+            dead: AtomicBool::new(false),
+            ahead_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// The node is no more: it sends nothing, and hears nothing.
+    pub(crate) fn kill(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Sets how far the node's idea of the store's time is ahead of it.
+    pub(crate) fn set_ahead(&self, ms: i64) {
+        self.ahead_ms.store(ms, Ordering::SeqCst);
     }
 
     /// Draws what happens to a request, and how long it is on its way there and back.
@@ -254,6 +273,17 @@ impl NodeStore {
     }
 
     async fn send(&self, request: Request) -> Result<Answer> {
+        if self.dead.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
+        let answer = self.send_alive(request).await;
+        if self.dead.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
+        answer
+    }
+
+    async fn send_alive(&self, request: Request) -> Result<Answer> {
         let (fate, there, back) = self.draw(&request);
         let (verb, key) = request.name();
         self.network.note(verb, &format!("{} {key} {fate:?}", self.node));
@@ -388,7 +418,7 @@ impl Store for NodeStore {
     }
 
     fn now_ms(&self) -> i64 {
-        self.network.memory.now_ms()
+        self.network.memory.now_ms() + self.ahead_ms.load(Ordering::SeqCst)
     }
 
     fn location(&self) -> String {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::checks::{self, Counts};
 use crate::clock::SimClock;
+use crate::jobs;
 use crate::machines::{self, MachineJournal, Sender};
 use crate::network::{Network, NodeStore, Rates};
 use crate::rng::Rng;
@@ -27,6 +28,8 @@ pub enum Mode {
     Shared,
     /// Our own index, and state machines instead of records.
     Machines,
+    /// Jobs on nodes that come and go.
+    Jobs,
 }
 
 /// What became of a seed.
@@ -75,6 +78,7 @@ struct World {
     network: Arc<Network>,
     journal: Arc<Mutex<Journal>>,
     machines: Arc<Mutex<MachineJournal>>,
+    jobs: jobs::Shared,
     records: usize,
     kills: u64,
 }
@@ -104,12 +108,16 @@ impl World {
             network,
             journal: Arc::default(),
             machines: Arc::default(),
+            jobs: Arc::default(),
             records,
             kills: 0,
         }
     }
 
     async fn run(mut self) -> Outcome {
+        if self.mode == Mode::Jobs {
+            return Box::pin(self.run_jobs()).await;
+        }
         if let Err(error) = self.prepare().await {
             return Outcome { broken: vec![format!("the beginning failed: {error}")], ..Outcome::default() };
         }
@@ -213,6 +221,89 @@ impl World {
         Some(tokio::spawn(caller.work(calls)))
     }
 
+    /// A quarter of an hour in which two to sixteen nodes work side by side, each for some minutes; then it is stopped or killed,
+    /// and another one comes.
+    async fn run_jobs(mut self) -> Outcome {
+        let places = 2 + self.rng.below(15);
+        let begun_ms = self.memory.now_ms();
+        let over = Instant::now() + Duration::from_secs(900);
+        let mut lives = tokio::task::JoinSet::new();
+        let mut node = 0;
+        for _ in 0..places {
+            node += 1;
+            self.live(node, &mut lives).await;
+        }
+        while let Some(ended) = lives.join_next().await {
+            self.kills += u64::from(ended.unwrap_or_default());
+            if Instant::now() < over {
+                node += 1;
+                self.live(node, &mut lives).await;
+            }
+        }
+        self.network.heal();
+        // What was under way lands; what is due runs, and what the dead left is ended, by one that stays.
+        self.clock(0).sleep(Duration::from_secs(150)).await;
+        let mut counts = Counts::default();
+        let store = Arc::new(NodeStore::new(Arc::clone(&self.network), 0));
+        let broken = match self.connect_job(0, store).await {
+            Err(error) => vec![format!("no connection at the end: {error}")],
+            Ok(db) => {
+                self.clock(0).sleep(Duration::from_secs(600)).await;
+                match db.stop(Duration::from_secs(300)).await {
+                    Err(error) => vec![format!("the last node did not stop: {error}")],
+                    Ok(()) => Box::pin(jobs::at_rest(&db, &self.jobs, begun_ms, &mut counts)).await,
+                }
+            }
+        };
+        self.outcome(broken, &Journal::default(), counts)
+    }
+
+    /// A node that lives for a while; whether it is killed in the end.
+    async fn live(&mut self, node: u64, lives: &mut tokio::task::JoinSet<bool>) {
+        let store = Arc::new(NodeStore::new(Arc::clone(&self.network), node));
+        let (life, is_killed) = jobs::life(&mut self.rng);
+        let wrong = i64::try_from(self.rng.below(1_600)).unwrap_or_default() - 800;
+        store.set_ahead(wrong);
+        let step = i64::try_from(self.rng.below(1_600)).unwrap_or_default() - 800;
+        let clock = self.clock(0);
+        let journal = Arc::clone(&self.jobs);
+        let Ok(db) = self.connect_job(node, Arc::clone(&store)).await else {
+            // It did not come up. Another one is tried later.
+            lives.spawn(async move {
+                clock.sleep(Duration::from_secs(5)).await;
+                false
+            });
+            return;
+        };
+        lives.spawn(async move {
+            clock.sleep(life / 2).await;
+            // What it learns about the store's time changes a little.
+            store.set_ahead(step);
+            clock.sleep(life / 2).await;
+            if is_killed {
+                store.kill();
+                jobs::killed(&journal, node);
+            } else {
+                // What it could not end in time others end.
+                let _late = db.stop(Duration::from_secs(20)).await;
+                store.kill();
+                jobs::killed(&journal, node);
+            }
+            is_killed
+        });
+    }
+
+    async fn connect_job(&mut self, node: u64, store: Arc<NodeStore>) -> s3db::Result<Database> {
+        let clock = self.clock(node);
+        Database::builder("memory://simulation")
+            .store(store)
+            .clock(Arc::clone(&clock))
+            .entropy(Arc::new(SeededEntropy::new(self.rng.next())))
+            .plugin(jobs::plugin(&self.jobs, node, &clock)?)
+            .connect()
+            .await
+    }
+
     /// A node's clock is up to ten minutes wrong.
     fn clock(&self, node: u64) -> Arc<dyn Clock> {
         let wrong = Rng::new(self.seed ^ (node << 32)).below(1_200_000);
@@ -245,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_seed_replays() {
-        for mode in [Mode::Index, Mode::Shared, Mode::Machines] {
+        for mode in [Mode::Index, Mode::Shared, Mode::Machines, Mode::Jobs] {
             let (first, second) = (run(7, mode).unwrap(), run(7, mode).unwrap());
             assert!(first.requests > 300, "{}", first.requests);
             assert_eq!((first.trace, first.requests, first.calls), (second.trace, second.requests, second.calls));
@@ -256,7 +347,7 @@ mod tests {
     #[test]
     fn a_few_seeds_hold() {
         for seed in 1..=12 {
-            for mode in [Mode::Index, Mode::Shared, Mode::Machines] {
+            for mode in [Mode::Index, Mode::Shared, Mode::Machines, Mode::Jobs] {
                 let outcome = run(seed, mode).unwrap();
                 assert!(outcome.broken.is_empty(), "seed {seed}, {mode:?}: {}", outcome.broken.join("\n"));
                 assert_eq!(outcome.undecided, 0, "seed {seed}");

@@ -47,7 +47,8 @@ impl SchedulerPlugin {
     /// `NotFound`; `Invalid` for a range that ends in the future, before it begins, or holds more than 10,000 instants;
     /// `Unsupported` without a history.
     pub async fn backfill(&self, name: &str, from_ms: i64, to_ms: i64) -> Result<BackfillReport> {
-        self.core.backfill(name, from_ms, to_ms).await
+        // The future is large, and callers' futures hold it.
+        Box::pin(self.core.backfill(name, from_ms, to_ms)).await
     }
 }
 

@@ -152,7 +152,11 @@ async fn schedule(core: Weak<Core>, mut stopped: watch::Receiver<bool>) {
         drop(live);
         let looked = tokio::select! {
             biased;
-            _ = stopped.changed() => return,
+            _ = stopped.changed() => {
+                // A claim that is being written is begun, and not left to be taken for dead.
+                while looks.join_next().await.is_some() {}
+                return;
+            }
             Some(looked) = looks.join_next() => Some(looked),
             () = bell.notified() => None,
             () = clock.sleep(until.saturating_sub(now)) => None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
-use super::cell::{Cell, Pulse};
+use super::cell::{Cell, HEARTBEAT, Pulse};
 use super::cron::Cron;
 use super::decide::{Decision, Dependency, Facts, State, decide, due_ms, note_outcome};
 use super::definition::{Compiled, OnDeath};
@@ -52,8 +52,10 @@ impl Core {
             let last_success = decision.record.last_success_ms;
             if self.write(name, &mut cell, decision.record.clone()).await? {
                 for open in decision.start {
-                    self.tell_started_late(&job, &open);
-                    drop(self.begin(&job, open, last_success, sent));
+                    if let Some(sent) = self.still_ours(name, &open, Some(sent), &mut cell).await? {
+                        self.tell_started_late(&job, &open);
+                        drop(self.begin(&job, open, last_success, sent));
+                    }
                 }
                 self.cancel_here(&decision.record);
                 self.tell_notes(&job, &decision.notes);
@@ -134,9 +136,7 @@ impl Core {
             Here::Ended(outcome) => return Ok(Some(State::Done(outcome))),
             Here::Runs => return Ok(Some(State::Running)),
             Here::No if open.owner == self.owner() && self.may_start() => {
-                // The answer to its claim was lost: it has not begun yet.
-                drop(self.begin(job, open.clone(), record.last_success_ms, self.monotonic()));
-                return Ok(Some(State::Running));
+                return self.begin_late(job, record, open, cell).await;
             }
             Here::No => {}
         }
@@ -163,6 +163,50 @@ impl Core {
             true => Ok(Some(State::Unknown)),
             false => self.interrupt(job, record, open, cell).await.map(Some),
         }
+    }
+
+    /// Begins a run of this process that has not begun, because the answer to its claim was lost.
+    async fn begin_late(
+        self: &Arc<Self>,
+        job: &Arc<Compiled>,
+        record: &JobRecord,
+        open: &Open,
+        cell: &mut Cell,
+    ) -> Result<Option<State>> {
+        if let Some(sent) = self.still_ours(&job.definition.name, open, None, cell).await? {
+            drop(self.begin(job, open.clone(), record.last_success_ms, sent));
+        }
+        Ok(None)
+    }
+
+    /// Makes sure that nobody takes a run for dead that has not begun yet: where its claim was sent long ago, a heartbeat
+    /// says that it lives, and finds out whether it is still this process's. Returns when the last one was sent.
+    pub(super) async fn still_ours(
+        &self,
+        name: &str,
+        open: &Open,
+        claimed: Option<Duration>,
+        cell: &mut Cell,
+    ) -> Result<Option<Duration>> {
+        let mut sent = claimed;
+        for _ in 0..ROUNDS {
+            if let Some(sent) = sent.filter(|sent| self.monotonic().saturating_sub(*sent) <= HEARTBEAT) {
+                return Ok(Some(sent));
+            }
+            if cell.seen.is_none() {
+                self.refresh(name, cell).await?;
+            }
+            let Some(mut next) = cell.seen.as_ref().map(|seen| seen.record.clone()) else { return Ok(None) };
+            let mine = next.open.iter_mut().find(|entry| entry.run == open.run && entry.fence == open.fence);
+            let Some(mine) = mine else { return Ok(None) };
+            mine.beat += 1;
+            mine.beat_ms = self.now_ms();
+            let now = self.monotonic();
+            if self.write(name, cell, next).await? {
+                sent = Some(now);
+            }
+        }
+        Ok(None)
     }
 
     /// Whether this process can run a job now.
@@ -236,7 +280,9 @@ impl Core {
             *entry = mine.clone();
         }
         let sent = self.monotonic();
-        if self.write(name, cell, next).await? {
+        if self.write(name, cell, next).await?
+            && let Some(sent) = self.still_ours(name, &mine, Some(sent), cell).await?
+        {
             tracing::warn!(target: "s3db::scheduler", "job '{name}': run {} of a dead process is taken over", open.run);
             drop(self.begin(job, mine, record.last_success_ms, sent));
         }

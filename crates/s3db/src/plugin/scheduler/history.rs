@@ -55,7 +55,7 @@ impl SchedulerPlugin {
         if record.is_none() && keys.is_empty() {
             return Err(core.no_job(name).await);
         }
-        core.page(name, record.as_ref(), keys, options).await
+        Box::pin(core.page(name, record.as_ref(), keys, options)).await
     }
 }
 

@@ -68,7 +68,8 @@ impl SchedulerPlugin {
     /// # Errors
     /// As [`SchedulerPlugin::run_job`].
     pub async fn run_job_with(&self, name: &str, context: Value, options: RunOptions) -> Result<RunReport> {
-        self.core.run_now(name, check_context(context)?, options).await
+        // The future is large, and callers' futures hold it.
+        Box::pin(self.core.run_now(name, check_context(context)?, options)).await
     }
 }
 
@@ -208,8 +209,11 @@ impl Core {
         next.open.push(open.clone());
         let sent = self.monotonic();
         let last_success = next.last_success_ms;
-        let won = self.write(&record.name, cell, next).await?;
-        Ok(won.then(|| self.begin(job, open, last_success, sent)))
+        if !self.write(&record.name, cell, next).await? {
+            return Ok(None);
+        }
+        let sent = self.still_ours(&record.name, &open, Some(sent), cell).await?;
+        Ok(sent.map(|sent| self.begin(job, open, last_success, sent)))
     }
 
     /// Takes in the ends that are known, and instants that did not run, whose rows are made sure of.

@@ -75,6 +75,11 @@ impl Core {
             return None;
         }
         let instead = self.end(&name, open, &ended).await;
+        if instead == Some(RunStatus::Running) {
+            // Another process has taken it over, and ends it.
+            self.locals.forget(open);
+            return Some(Finished { run: open.run.clone(), ended, instead });
+        }
         let outcome = match &instead {
             Some(status) => Outcome { status: *status, ..ended.outcome.clone() },
             None => ended.outcome.clone(),
