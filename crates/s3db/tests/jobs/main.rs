@@ -1,4 +1,5 @@
 //! Jobs as their users see them.
+#![recursion_limit = "256"]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
