@@ -203,8 +203,16 @@ impl Context {
                 machines = machines.machines(file);
             }
         }
-        let scheduler = SchedulerPlugin::builder().configure(config).configured_jobs(config)?;
-        builder = builder.plugin(machines.build()?).plugin(backups).plugin(scheduler.build()?);
+        let scheduler = SchedulerPlugin::builder().configure(config).only_new_jobs(whole == Whole::No);
+        let scheduler = match (scheduler.configured_jobs(config).and_then(|jobs| jobs.build()), whole) {
+            // Jobs can be looked at and switched off whatever the file says of others.
+            (Err(error), Whole::No) => {
+                crate::output::note(&format!("warning: the jobs of s3db.toml are left out: {error}"));
+                SchedulerPlugin::builder().configure(config).build()?
+            }
+            (built, _) => built?,
+        };
+        builder = builder.plugin(machines.build()?).plugin(backups).plugin(scheduler);
         Ok(builder.start_plugins(whole == Whole::Started).connect().await?)
     }
 

@@ -10,6 +10,7 @@ mod progress;
 mod signals;
 mod table;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(output::report_usage(&error)),
     };
     let is_service = matches!(&cli.command, args::Command::Run(run) if run.once.is_none() && !run.dry_run);
-    start_log(cli.global.verbose, is_service);
+    start_log(cli.global.verbose, is_service, cli.global.no_color);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 /// A service tells what goes wrong beside what it prints; the runs of jobs it prints already.
-fn start_log(verbose: u8, is_service: bool) {
+fn start_log(verbose: u8, is_service: bool, no_color: bool) {
     let level = match verbose {
         0 if is_service => "warn,s3db::scheduler::job=off",
         0 => "error",
@@ -68,6 +69,8 @@ fn start_log(verbose: u8, is_service: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("S3DB_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let color = std::io::stderr().is_terminal() && !no_color && std::env::var_os("NO_COLOR").is_none();
+    let log = log.with_ansi(color);
     match is_service {
         true => log.init(),
         false => log.without_time().init(),

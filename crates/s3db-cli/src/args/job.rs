@@ -20,7 +20,7 @@ pub(crate) enum JobCommand {
     },
     /// Run a job now and wait for its end
     #[command(
-        after_help = "Examples:\n  s3db job run daily_cleanup\n  s3db job run report '{\"month\": \"2026-10\"}'\n\nIt waits for a run that is under way, unless the job's overlap is allow_all or --force is given. Prints {\"runId\",\n\"status\", \"result\", \"duration\", \"attempts\"}. Exit code 1 if the run did not succeed. Ctrl-C cancels it."
+        after_help = "Examples:\n  s3db job run daily_cleanup\n  s3db job run report '{\"month\": \"2026-10\"}'\n\nIt waits for a run that is under way, unless the job's overlap is allow_all or --force is given. Prints {\"runId\",\n\"status\", \"result\", \"duration\", \"attempts\"}. Exit code 1 if the run did not succeed. Ctrl-C interrupts it."
     )]
     Run {
         /// The job

@@ -107,7 +107,8 @@ async fn pending_orders_are_processed_every_ten_minutes() {
     }
     machines.send("order", "o0", "CONFIRM", Value::Null).await.unwrap();
     world.pass_s(605).await;
-    assert!(is(&process.history("process_pending").await[0], RunStatus::Success));
+    let row = &process.history("process_pending").await[0];
+    assert!(is(row, RunStatus::Success) && row.result == json!({"sent": 4}), "{row:?}");
     for n in 0..5 {
         assert_eq!(machines.get_state("order", &format!("o{n}")).await.unwrap(), "confirmed");
     }
@@ -177,4 +178,21 @@ async fn a_program_is_run_where_that_is_allowed_and_only_there() {
     allowed.scheduler.add_job(job("fails", fails)).await.unwrap();
     let run = allowed.scheduler.run_job("fails", Value::Null).await.unwrap();
     assert!(run.status == RunStatus::Error && run.error.as_ref().unwrap().contains("no"), "{run:?}");
+}
+
+/// In real time: what a program has started ends with it, so that no two attempts are under way at once.
+#[tokio::test]
+async fn a_program_that_takes_too_long_ends_with_all_that_it_has_started() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let script = "sh -c 'echo $$ > child; sleep 600' & wait";
+    let slow = Action::new("exec").field("command", json!(["sh", "-c", script]));
+    let job = job("slow", slow).timeout(Duration::from_secs(2));
+    let caller = world.caller(SchedulerPlugin::builder().allow_exec(true).exec_folder(folder.path()).job(job)).await;
+    let run = caller.scheduler.run_job("slow", Value::Null).await.unwrap();
+    assert!(run.status == RunStatus::Timeout && run.duration < 8_000, "{run:?}");
+    let child = std::fs::read_to_string(folder.path().join("child")).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+    // It is gone, or nobody has looked at its end yet.
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
 }

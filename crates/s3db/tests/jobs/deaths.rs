@@ -108,8 +108,10 @@ async fn while_the_store_is_down_nothing_is_lost_and_nothing_runs_twice() {
     assert!(world.counts().values().all(|count| *count == 1));
     let first = &process.history("j").await[0];
     assert!(is(first, RunStatus::Success) && first.duration == 5_000, "{first:?}");
-    assert_eq!(statuses["success"] + statuses["missed"], 12, "{statuses:?}");
-    assert!(statuses["missed"] >= 8, "{statuses:?}");
+    // What came meanwhile has a row: the run before had no end that was written, or nobody could be there.
+    let left_out = ["missed", "skipped"].iter().filter_map(|status| statuses.get(status)).sum::<u64>();
+    assert_eq!(statuses["success"] + left_out, 12, "{statuses:?}");
+    assert!(left_out >= 8, "{statuses:?}");
 }
 
 #[tokio::test(start_paused = true)]

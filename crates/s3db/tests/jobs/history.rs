@@ -132,8 +132,12 @@ async fn a_resource_that_is_no_history_is_refused_by_name() {
     let db = Database::builder("memory://").store(world.memory.clone()).connect().await.unwrap();
     db.create_resource(s3db::ResourceDefinition::new("job_history").attribute("text", "string")).await.unwrap();
     let process = world.caller(world.job(minutely("j"), Duration::ZERO)).await;
-    let run = tokio::time::timeout(Duration::from_secs(30), process.scheduler.run_job("j", Value::Null)).await;
-    assert!(run.is_err(), "the run ended although its row cannot be written");
+    let error = process.scheduler.run_job("j", Value::Null).await.unwrap_err();
+    assert!(
+        error.to_string().contains("'job_history' is not a history of jobs") && error.guidance().is_some(),
+        "{error}"
+    );
+    assert_eq!(world.begun().len(), 0);
     let named = world.caller(world.job(minutely("k"), Duration::ZERO).job_history_resource("runs_of_jobs")).await;
     assert_eq!(named.scheduler.run_job("k", Value::Null).await.unwrap().status, RunStatus::Success);
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use s3db::scheduler::JobDefinition;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::connect;
 use crate::context::{Context, Whole};
@@ -20,15 +20,8 @@ pub(super) async fn add(context: &mut Context, file: Option<PathBuf>) -> Result<
         return Err(Failure::usage("there are no jobs to add", "write [jobs.NAME] in s3db.toml, or name a file"));
     }
     let (_db, scheduler) = connect(context, Whole::No).await?;
-    for job in &jobs {
-        scheduler.validate_job(job.clone())?;
-    }
-    let mut stored = Vec::new();
-    for job in JobDefinition::in_order(jobs) {
-        let name = job.name.clone();
-        let changed = scheduler.add_job(job).await?;
-        stored.push(json!({ "job": name, "changed": changed }));
-    }
+    let stored = scheduler.add_jobs(jobs).await?.into_iter();
+    let stored: Vec<Value> = stored.map(|(job, changed)| json!({ "job": job, "changed": changed })).collect();
     printer.list(&stored).map(|()| exit::DONE)
 }
 

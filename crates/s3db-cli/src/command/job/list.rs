@@ -83,18 +83,28 @@ pub(super) async fn history(
 
 fn shown(row: &HistoryRow) -> Vec<String> {
     let several = row.last_time.as_deref().map(|last| format!("{} instants until {}", row.count, short(Some(last))));
-    let what = [several, row.reason.clone(), row.error.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    // The reason says why; then that it was stopped says nothing more.
+    let error = row.error.clone().filter(|error| row.reason.is_none() || error != "it was stopped");
+    let what = [several, row.reason.clone(), error].into_iter().flatten().collect::<Vec<_>>().join("; ");
     let is_run = !matches!(row.status, RunStatus::Skipped | RunStatus::Missed);
+    let has_ended = is_run && row.status != RunStatus::Running;
     let ran = |text: String| if is_run { text } else { "-".to_owned() };
     vec![
         row.run_id.clone(),
         short(row.scheduled_time.as_deref()),
         ran(short(Some(&row.start_time))),
         row.status.as_str().to_owned(),
-        ran(super::super::backup::duration(row.duration)),
-        ran(row.attempts.len().to_string()),
-        what.chars().take(60).collect(),
+        if has_ended { super::super::backup::duration(row.duration) } else { "-".to_owned() },
+        if has_ended { row.attempts.len().to_string() } else { "-".to_owned() },
+        cut(&what),
     ]
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", text.get(..at).unwrap_or_default()),
+    }
 }
 
 fn state(state: RunState) -> RunStatus {

@@ -38,7 +38,8 @@ impl Exec {
     }
 
     /// Runs the program in a folder, with the facts as JSON on its standard input. An object on its standard output is
-    /// the action's result. It is killed when the action is dropped.
+    /// the action's result. It is killed, with what it has
+    /// started, when the action is dropped.
     pub(crate) async fn run(&self, folder: Option<&Path>, situation: &Situation) -> Result<Value, String> {
         let variables = &situation.variables;
         let mut parts = Vec::new();
@@ -47,6 +48,8 @@ impl Exec {
         }
         let (program, arguments) = parts.split_first().ok_or("'command' is empty")?;
         let mut command = tokio::process::Command::new(program);
+        // A group of its own, so that what it starts ends with it, and a Ctrl-C of the terminal does not reach it.
+        command.process_group(0);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         if let Some(folder) = folder {
             command.current_dir(folder);
@@ -62,6 +65,7 @@ impl Exec {
             }
         }
         let mut child = command.spawn().map_err(|e| format!("cannot run '{program}': {e}"))?;
+        let mut group = Group::of(&child);
         let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let input = json!(variables).to_string();
         let feed = async {
@@ -71,12 +75,36 @@ impl Exec {
             }
         };
         let (_, out, err, status) = tokio::join!(feed, read(stdout), read(stderr), child.wait());
+        group.ended();
         let status = status.map_err(|e| format!("'{program}' could not be waited for: {e}"))?;
         if !status.success() {
             let complaint: String = String::from_utf8_lossy(&err?).trim().chars().take(TOLD).collect();
             return Err(format!("'{program}' ended with {status}: {complaint}"));
         }
         Ok(serde_json::from_slice(&out?).ok().filter(Value::is_object).unwrap_or_default())
+    }
+}
+
+/// The program with all that it has started; killed when it is dropped before the program has ended.
+struct Group(Option<rustix::process::Pid>);
+
+impl Group {
+    fn of(child: &tokio::process::Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw))
+    }
+
+    /// Nothing is left to be killed.
+    fn ended(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.take() {
+            // It may have ended just now.
+            let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
     }
 }
 

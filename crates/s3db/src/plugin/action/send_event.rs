@@ -39,7 +39,7 @@ impl SendEvent {
         Some(Self { machine: machine?, to: to?, event: event?, payload })
     }
 
-    pub(crate) async fn run(&self, machines: &StateMachinePlugin, situation: &Situation) -> Result<Value, String> {
+    pub(crate) async fn run(&self, machines: &StateMachinePlugin, situation: &Situation) -> Result<usize, String> {
         let told = |e: crate::Error| e.to_string();
         let variables = &situation.variables;
         let machine = text_of(self.machine.render(variables)?, "'machine'")?;
@@ -58,6 +58,7 @@ impl SendEvent {
         };
         let all = matches!(self.to, To::AllIn(_));
         let mut failures = Vec::new();
+        let mut sent_to = 0;
         for entity in entities {
             let options = SendOptions {
                 idempotency_key: Some(id_from(&situation.token)),
@@ -68,7 +69,7 @@ impl SendEvent {
             let sent =
                 Box::pin(machines.send_with(&machine, &entity, &event, Value::Object(payload.clone()), &options));
             match sent.await {
-                Ok(_) => {}
+                Ok(_) => sent_to += 1,
                 // Of many, those that have moved on meanwhile are not meant any more.
                 Err(e) if all && matches!(e.kind(), ErrorKind::InvalidEvent | ErrorKind::FinalState) => {}
                 Err(e) => failures.push(format!("{event} to {machine}/{entity}: {e}")),
@@ -78,6 +79,6 @@ impl SendEvent {
         if let Some(first) = failures.first() {
             return Err(format!("{} of the sends failed: {first}", failures.len()));
         }
-        Ok(Value::Null)
+        Ok(sent_to)
     }
 }

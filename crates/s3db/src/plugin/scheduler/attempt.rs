@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use super::local::{Ask, Demand};
 use super::status::RunStatus;
 
-/// How long a run that is asked to end has before it is dropped.
+/// How long a function that is asked to end has before it is dropped. What is data does not listen, and has none.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 type Returned = Result<Value, String>;
@@ -69,6 +69,7 @@ pub(super) async fn run(
     timeout: Option<Duration>,
     mut demands: watch::Receiver<Demand>,
     cancel: &watch::Sender<bool>,
+    patience: Duration,
     work: impl Future<Output = Returned> + Send + 'static,
 ) -> AttemptEnd {
     let Launched { mut returned, abort } = launch(work);
@@ -96,7 +97,7 @@ pub(super) async fn run(
                 cancel.send_replace(true);
                 match demand.ask {
                     Ask::Terminate => abort.abort(),
-                    _ => grace = Some(clock.sleep(GRACE)),
+                    _ => grace = Some(clock.sleep(patience)),
                 }
                 asked = Some(demand);
             }
@@ -104,7 +105,7 @@ pub(super) async fn run(
                 limit = None;
                 timed_out = true;
                 cancel.send_replace(true);
-                grace = Some(clock.sleep(GRACE));
+                grace = Some(clock.sleep(patience));
             }
             () = or_never(&mut grace) => {
                 grace = None;

@@ -67,6 +67,12 @@ impl Core {
         if to_ms > self.now_ms() {
             return invalid("the range ends in the future".into(), "instants that are not due yet run by themselves");
         }
+        if from_ms < self.now_ms() - super::rows::ms(self.settings.keep_age) {
+            return invalid(
+                "the range begins before what the history keeps: what has run then is not known".into(),
+                "begin it later, or keep the history longer (historyRetention)",
+            );
+        }
         let instants = job.cron.count_between(from_ms - 1, to_ms);
         if instants > MOST {
             return invalid(
@@ -116,7 +122,7 @@ impl Core {
             first_ms,
             last_ms,
         };
-        let open = |first_ms: i64| Open { run: run_id(name, first_ms), ..self.backfilled(&record, name, first_ms) };
+        let open = |first_ms: i64| Open { trigger: Trigger::Schedule, ..self.backfilled(&record, name, first_ms) };
         // It may be there from a cut that a crash has broken off.
         let there = self.put_row(&note_row(name, &open(first_ms), &rest)).await?;
         if there.is_some_and(|found| found.status != row.status) {

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::Core;
+use super::definition::OnDeath;
 use super::local::{Ask, Demand};
 use super::status::RunStatus;
 use crate::error::{Error, ErrorKind, Result};
@@ -249,7 +250,7 @@ impl Core {
         if !self.drained(last).await {
             self.ask_all(&left, Ask::Terminate);
             if !self.drained(ROWS).await {
-                let left = self.locals.running();
+                let left: Vec<String> = self.locals.running().into_iter().map(|(run, _)| run).collect();
                 return Err(Error::new(
                     ErrorKind::Busy,
                     format!("{} run(s) did not end within {deadline:?}: {}", left.len(), left.join(", ")),
@@ -261,10 +262,12 @@ impl Core {
         Ok(())
     }
 
-    fn ask_all(&self, runs: &[String], ask: Ask) {
+    fn ask_all(&self, runs: &[(String, String)], ask: Ask) {
         let reason = "its process was stopped".to_owned();
-        for run in runs {
-            self.locals.ask(run, Demand { ask, status: RunStatus::Interrupted, reason: reason.clone(), leave: false });
+        for (run, job) in runs {
+            // At least once: another process begins it again.
+            let leave = self.compiled_before(job).is_some_and(|job| job.definition.on_death == OnDeath::Retry);
+            self.locals.ask(run, Demand { ask, status: RunStatus::Interrupted, reason: reason.clone(), leave });
         }
     }
 

@@ -30,6 +30,7 @@ pub struct SchedulerBuilder {
     callbacks: Callbacks,
     allow_exec: bool,
     folder: Option<PathBuf>,
+    only_new: bool,
 }
 
 impl std::fmt::Debug for SchedulerBuilder {
@@ -156,6 +157,14 @@ impl SchedulerBuilder {
         self
     }
 
+    /// Whether jobs that are stored with another definition are left as they are. The default is `false`: the definition of
+    /// this process replaces it. A program that only looks sets it.
+    #[must_use]
+    pub fn only_new_jobs(mut self, only_new: bool) -> Self {
+        self.only_new = only_new;
+        self
+    }
+
     /// The folder in which actions of the kind `exec` run. The default is the working directory.
     #[must_use]
     pub fn exec_folder(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -202,6 +211,7 @@ impl SchedulerBuilder {
             settings: self.settings.fill(),
             standard,
             jobs,
+            only_new: self.only_new,
             functions: functions.into(),
             callbacks: self.callbacks,
             folder: self.folder,

@@ -42,6 +42,10 @@ impl Core {
             let Some(record) = cell.seen.as_ref().map(|seen| seen.record.clone()) else { return Ok(None) };
             let Some(job) = self.compiled(&record) else { return Ok(None) };
             self.locals.forget_settled(name, &record.open);
+            if self.settings.persist_jobs && self.is_due(&job, &record) {
+                // What cannot have a row does not run.
+                self.history_to_write().await?;
+            }
             let Known::States(states) = self.states(&job, &record, &mut cell).await? else { continue };
             let decision = self.decide(&job, &record, &states).await?;
             self.tell_late(&job, &decision);

@@ -130,7 +130,7 @@ impl<'a> Lane<'a> {
                     record.settle(&open, outcome);
                     // Nobody knows until when an interrupted one ran.
                     if open.is_run() && outcome.status != RunStatus::Interrupted {
-                        covered = covered.max(Some((outcome.start_ms, outcome.end_ms)));
+                        covered = covered.max(Some((there_since(&open), outcome.end_ms)));
                     }
                 }
                 State::Running | State::Unknown => left.push((open, state)),
@@ -138,7 +138,7 @@ impl<'a> Lane<'a> {
         }
         let runs = || left.iter().filter(|(open, _)| open.is_run());
         let unknown = runs().any(|(_, state)| **state == State::Unknown);
-        let (busy, since_ms) = (runs().count() > 0, runs().map(|(open, _)| open.started_ms).min());
+        let (busy, since_ms) = (runs().count() > 0, runs().map(|(open, _)| there_since(open)).min());
         record.open = left.into_iter().map(|(open, _)| open).collect();
         let decision = Decision { record, start: Vec::new(), notes: Vec::new(), wake_ms: None, waiting_ms: None };
         Self { facts, decision, busy, since_ms, covered, unknown }
@@ -192,7 +192,7 @@ impl<'a> Lane<'a> {
     }
 
     fn miss_until(&mut self, until_ms: i64) {
-        self.leave_out(until_ms, RunStatus::Missed, "no process was there to run it");
+        self.leave_out(until_ms, RunStatus::Missed, "no process was there to run it, or the database was paused");
     }
 
     /// Instants that a run has outlasted which has ended meanwhile: a row for each, unless they are very many.
@@ -418,6 +418,12 @@ impl<'a> Lane<'a> {
         }
         self.start(last);
     }
+}
+
+/// Since when a process has been there for a run: one that began late has waited since its instant.
+fn there_since(open: &Open) -> i64 {
+    let planned = open.planned_ms.unwrap_or(open.started_ms);
+    planned.clamp((open.started_ms - grace_ms()).min(open.started_ms), open.started_ms)
 }
 
 /// The end of instants that did not run.

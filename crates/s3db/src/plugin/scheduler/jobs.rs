@@ -54,6 +54,39 @@ impl SchedulerPlugin {
         self.core.add(JobDefinition { action: None, ..job }).await
     }
 
+    /// Adds several jobs whose actions are data, which may depend on each other: all of them are checked before the first
+    /// is stored. Returns their names, each with whether anything was stored.
+    ///
+    /// # Errors
+    /// As [`SchedulerPlugin::add_job`], with every problem of every job.
+    pub async fn add_jobs(&self, jobs: Vec<JobDefinition>) -> Result<Vec<(String, bool)>> {
+        let mut problems = Vec::new();
+        let mut complete = Vec::new();
+        for (at, job) in jobs.iter().enumerate() {
+            if job.action.is_none() {
+                let path = format!("jobs.{}.action", job.name);
+                problems.push(Problem { path, message: "is missing: an object with a 'kind'".into() });
+            }
+            if jobs.iter().take(at).any(|other| other.name == job.name) {
+                problems.push(Problem { path: format!("jobs.{}", job.name), message: "is there twice".into() });
+            }
+            match self.core.standard.try_compile(job.clone()) {
+                Ok(compiled) => complete.push(compiled.definition),
+                Err(found) => problems.extend(found),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(invalid("the jobs", &problems));
+        }
+        self.core.check_dependencies(&complete).await?;
+        let mut stored = Vec::new();
+        for job in JobDefinition::in_order(complete) {
+            stored.push((job.name.clone(), self.core.store(&job, true).await?));
+            self.core.wake(&job.name);
+        }
+        Ok(stored)
+    }
+
     /// Checks a job as [`SchedulerPlugin::add_job`] does, and stores nothing.
     ///
     /// # Errors
@@ -141,6 +174,9 @@ impl Core {
     pub(super) async fn store_given(&self) -> Result<()> {
         self.check_dependencies(&self.jobs).await?;
         for job in &self.jobs {
+            if self.only_new && self.read_record(&job.name).await?.is_some() {
+                continue;
+            }
             self.store(job, false).await?;
         }
         Ok(())

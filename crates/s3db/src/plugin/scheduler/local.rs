@@ -120,8 +120,9 @@ impl Locals {
         true
     }
 
-    /// The runs that have not ended.
-    pub(super) fn running(&self) -> Vec<String> {
-        self.lock().iter().filter(|(_, local)| local.ended.is_none()).map(|(run, _)| run.clone()).collect()
+    /// The runs that have not ended, with their jobs.
+    pub(super) fn running(&self) -> Vec<(String, String)> {
+        let locals = self.lock();
+        locals.iter().filter(|(_, l)| l.ended.is_none()).map(|(run, l)| (run.clone(), l.job.clone())).collect()
     }
 }

@@ -48,6 +48,9 @@ pub struct RunReport {
     /// Why the last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why it was interrupted or cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Each attempt.
     pub attempts: Vec<Attempt>,
 }
@@ -99,6 +102,10 @@ impl Core {
         if db.inner.is_paused() {
             return Err(Error::new(ErrorKind::Unsupported, "the database is paused: no job runs")
                 .guide("`s3db resume` lets jobs go on"));
+        }
+        if self.settings.persist_jobs {
+            // What cannot have a row does not run.
+            self.history_to_write().await?;
         }
         loop {
             let cell = self.cell(name);
@@ -256,6 +263,7 @@ fn report(name: &str, done: std::result::Result<Option<Finished>, tokio::task::J
         result: ended.result,
         duration: u64::try_from(took).unwrap_or_default(),
         error: ended.error,
+        reason: ended.reason,
         attempts: ended.attempts,
     })
 }

@@ -119,6 +119,8 @@ struct Core {
     standard: Standard,
     /// The jobs that this process was given.
     jobs: Vec<JobDefinition>,
+    /// Whether those that are stored otherwise are left as they are.
+    only_new: bool,
     functions: RwLock<BTreeMap<String, JobFunction>>,
     callbacks: events::Callbacks,
     folder: Option<PathBuf>,

@@ -20,6 +20,8 @@ use super::status::RunStatus;
 use super::{Core, SchedulerPlugin};
 use crate::entropy::below;
 
+/// How long what is done after a failure may take, where nothing says so.
+const ON_FAILURE: Duration = Duration::from_secs(60);
 /// Pauses before a row is written again.
 const ROW_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_ROW_PAUSE: Duration = Duration::from_secs(10);
@@ -161,24 +163,45 @@ impl Core {
             status = demand.status;
         }
         let error = end.returned.as_ref().err().cloned();
-        if let (Some(action), Some(error), RunStatus::Error | RunStatus::Timeout) = (&job.on_failure, &error, status) {
-            let situation = context.situation(self.now_ms(), Some(error));
-            let folder = self.folder.clone();
-            let done = match self.db() {
-                Ok(db) => action.run(db, folder.as_deref(), &situation).await,
-                Err(e) => Err(e.to_string()),
-            };
-            if let Err(why) = done {
-                tracing::error!(target: "s3db::scheduler", "job '{}': onFailure failed: {why}", context.job_name);
-            }
+        let mut complaint = None;
+        if let (Some(error), RunStatus::Error | RunStatus::Timeout) = (&error, status) {
+            complaint = self.after_failure(job, context, error, asked).await;
         }
         let outcome = Outcome { status, start_ms, end_ms: self.now_ms().max(start_ms) };
         if let Ok(result) = &end.returned {
             let took = u64::try_from(outcome.end_ms - start_ms).unwrap_or_default();
             self.tell_complete(context, result, Duration::from_millis(took));
         }
-        let reason = (demand.ask != Ask::Nothing && status == demand.status).then_some(demand.reason);
+        let reason = (demand.ask != Ask::Nothing && status == demand.status).then_some(demand.reason).or(complaint);
         Ended { outcome, result: bounded(&end.returned.unwrap_or_default()), error, reason, attempts }
+    }
+
+    /// Does what the job wants done after its last attempt has failed; why that failed, too.
+    async fn after_failure(
+        self: &Arc<Self>,
+        job: &Arc<Compiled>,
+        context: &JobContext,
+        error: &str,
+        asked: &watch::Receiver<Demand>,
+    ) -> Option<String> {
+        job.on_failure.as_ref()?;
+        let db = self.db().ok()?;
+        let clock = Arc::clone(&db.inner.clock);
+        let situation = context.situation(self.now_ms(), Some(error));
+        let (job, folder, handle) = (Arc::clone(job), self.folder.clone(), db.limited(job.definition.allow.as_ref()));
+        let own = job.on_failure.as_ref().and_then(|action| action.timeout());
+        let limit = own.or(job.timeout).unwrap_or(ON_FAILURE);
+        let work = async move {
+            match &job.on_failure {
+                Some(action) => action.run(&handle, folder.as_deref(), &situation).await,
+                None => Ok(Value::Null),
+            }
+        };
+        let (cancel, _cancelled) = watch::channel(false);
+        let end = attempt::run(&*clock, Some(limit), asked.clone(), &cancel, Duration::ZERO, work).await;
+        let why = format!("onFailure failed: {}", end.returned.err()?);
+        tracing::error!(target: "s3db::scheduler", "job '{}': {why}", context.job_name);
+        Some(why)
     }
 
     async fn attempt(
@@ -206,7 +229,7 @@ impl Core {
                     None => Ok(Value::Null),
                 }
             };
-            return attempt::run(&*clock, timeout, asked.clone(), &cancel, work).await;
+            return attempt::run(&*clock, timeout, asked.clone(), &cancel, Duration::ZERO, work).await;
         }
         let Some(function) = self.function(&context.job_name) else {
             return failed("its function is not registered in this process".into());
@@ -218,7 +241,7 @@ impl Core {
             cancellation: Cancellation(cancelled),
         };
         let work = async move { function.call(call).await };
-        attempt::run(&*clock, timeout, asked.clone(), &cancel, work).await
+        attempt::run(&*clock, timeout, asked.clone(), &cancel, attempt::GRACE, work).await
     }
 
     fn context(&self, job: &Compiled, open: &Open, last_success_ms: Option<i64>) -> JobContext {

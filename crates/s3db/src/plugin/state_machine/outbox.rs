@@ -201,7 +201,7 @@ impl Core {
             ActionKind::Record(action) => within(clock, limit, action.run(db, &situation)).await,
             ActionKind::SendEvent(action) => {
                 let core = self.me.upgrade().ok_or("the plugin is gone")?;
-                within(clock, limit, action.run(&StateMachinePlugin { core }, &situation)).await
+                within(clock, limit, action.run(&StateMachinePlugin { core }, &situation)).await.map(|_| Value::Null)
             }
             ActionKind::Webhook(action) => within(clock, limit, action.run(&situation)).await,
             ActionKind::Exec(action) => {

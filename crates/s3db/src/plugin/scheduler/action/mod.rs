@@ -65,7 +65,12 @@ pub(super) fn compile(action: &Action, path: &str, allow_exec: bool, problems: &
         "update_where" => ChangeWhere::compile_update(&mut fields).map(JobAction::ChangeWhere),
         "delete_where" => ChangeWhere::compile_delete(&mut fields).map(JobAction::ChangeWhere),
         "send_event" => SendEvent::compile(&mut fields).map(JobAction::SendEvent),
-        "webhook" => Webhook::compile(&mut fields).map(JobAction::Webhook),
+        "webhook" => {
+            if fields.get("retries").is_some() {
+                fields.problem("retries", "belongs to the job: write it beside 'schedule'");
+            }
+            Webhook::compile(&mut fields).map(JobAction::Webhook)
+        }
         "exec" => {
             if !allow_exec {
                 fields.problem("kind", "'exec' runs a program, which is not allowed; set allowExec = true in s3db.toml, or allow_exec(true)");
@@ -95,7 +100,7 @@ impl JobAction {
             Self::ChangeWhere(action) => action.run(db, situation).await,
             Self::SendEvent(action) => {
                 let machines = db.plugin::<StateMachinePlugin>().map_err(|e| e.to_string())?;
-                action.run(&machines, situation).await
+                action.run(&machines, situation).await.map(|sent| json!({ "sent": sent }))
             }
             Self::Webhook(action) => action.run(situation).await,
             Self::Exec(action) => action.run(folder, situation).await,
