@@ -295,8 +295,17 @@ fn doctor_says_what_it_would_do_and_does_it() {
 fn the_demo_runs_and_the_help_has_examples() {
     let mut s = Session::new();
     s.run(&["demo"]);
-    let demo =
-        regex::Regex::new(r"came second \d+ times").unwrap().replace(&s.finish(), "came second [n] times").into_owned();
+    let mut demo = s.finish();
+    for (pattern, plain) in [
+        (r"came second \d+ times", "came second [n] times"),
+        (r" [0-9-]+T[0-9:.]+Z   success   process \d\n", ""),
+        (r"  (\d+) instants, (\d+) records", "  [as many] instants and records"),
+        (r"\d+ of \d+ objects", "[n] of [n] objects"),
+        (r"\d+ objects written, \d+ compared", "[n] objects written, [n] compared"),
+        (r"Put back: \d+ files", "Put back: [n] files"),
+    ] {
+        demo = regex::Regex::new(pattern).unwrap().replace_all(&demo, plain).into_owned();
+    }
     s.transcript.clear();
     s.run(&["--help"]).run(&["resource", "create", "--help"]).run(&["lst"]);
     insta::assert_snapshot!(demo + &s.finish());
@@ -305,6 +314,154 @@ fn the_demo_runs_and_the_help_has_examples() {
     }
     assert!(s.command(&["man", "pages"]).status().unwrap().success());
     assert!(s.path().join("pages/s3db.1").exists());
+}
+
+const JOBS: &str = r#"
+url = "file:./s3db-data"
+
+[scheduler]
+timezone = "America/Sao_Paulo"
+
+[jobs.cleanup]
+schedule = "0 3 * * *"
+retries = 2
+description = "sessions that have expired"
+[jobs.cleanup.action]
+kind = "delete_where"
+resource = "sessions"
+where = { expiresAt = { "$lt" = "$now" } }
+
+[jobs.broken]
+schedule = "0 0 1 1 *"
+retries = 0
+enabled = false
+action = { kind = "insert", resource = "nowhere", record = { a = 1 } }
+"#;
+
+/// What differs from run to run in what jobs print.
+fn without_times(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (pattern, plain) in [
+        (r"_m_[0-9A-Z]{26}", "_m_[ulid]"),
+        (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{3}Z|Z)?( [+-]\d{4})?", "[time]"),
+        (r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \[time\]", "[local time]"),
+        (r#""(duration|average|p50|p95|p99)":[0-9.]+"#, r#""$1":[n]"#),
+        (r" \d+ ms ", " [n] ms "),
+        (r"process \d+ [0-9A-Z]{26}", "process [id]"),
+        (r" +\n", "\n"),
+    ] {
+        text = regex::Regex::new(pattern).unwrap().replace_all(&text, plain).into_owned();
+    }
+    text
+}
+
+#[test]
+fn jobs_are_run_looked_at_and_switched() {
+    let mut s = Session::new();
+    s.write("s3db.toml", JOBS);
+    s.write(
+        "more.json",
+        r#"{"load": {"schedule": "30 3 * * *", "dependsOn": ["cleanup"], "action": {"kind": "cleanup_backups"}}}"#,
+    );
+    s.run(&["init", "--quiet"])
+        .run(&["config", "check"])
+        .run(&[
+            "resource",
+            "create",
+            "sessions",
+            "--attributes",
+            r#"{"expiresAt": "number"}"#,
+            "--quiet",
+            "--output",
+            "table",
+        ])
+        .run(&["insert", "sessions", r#"[{"id": "old", "expiresAt": 1}, {"id": "new", "expiresAt": 99999999999999}]"#]);
+    s.transcript.clear();
+    s.run(&["run", "--dry-run", "--hours", "24", "--output", "jsonl"])
+        .run(&["job", "list", "--output", "table"])
+        .run(&["job", "run", "cleanup", r#"{"why": "a test"}"#])
+        .run(&["list", "sessions"])
+        .run(&["job", "run", "broken"])
+        .run(&["job", "history", "cleanup"])
+        .run(&["job", "history", "broken", "--output", "table"])
+        .run(&["job", "stats", "cleanup"])
+        .run(&["job", "disable", "cleanup"])
+        .run(&["job", "disable", "cleanup"])
+        .run(&["job", "next", "cleanup", "-n", "2"])
+        .run(&["job", "enable", "cleanup"])
+        .run(&["job", "add", "more.json"])
+        .run(&["job", "add", "more.json"])
+        .run(&["job", "show", "load"])
+        .run(&["job", "remove", "load"])
+        .run(&["job", "remove", "load"])
+        .run(&["job", "backfill", "cleanup", "2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"])
+        .run(&["run", "--once", "cleanup"])
+        .run(&["pause"])
+        .run(&["job", "run", "cleanup"])
+        .run(&["resume"]);
+    insta::assert_snapshot!(without_times(&s.finish()));
+}
+
+#[test]
+fn jobs_refuse_with_the_thing_and_the_way_out() {
+    let mut s = Session::new();
+    s.run(&["init", "--quiet"]);
+    s.transcript.clear();
+    s.write(
+        "bad.json",
+        r#"{"a": {"schedule": "61 * * * *", "action": {"kind": "delete_were"}}, "b": {"schedule": "@daily", "timezone": "Mars", "retries": -1, "action": {"kind": "exec", "command": ["ls"]}}}"#,
+    );
+    s.write("circle.json", r#"{"x": {"schedule": "@daily", "dependsOn": ["y"], "action": {"kind": "cleanup_backups"}}, "y": {"schedule": "@daily", "dependsOn": ["x"], "action": {"kind": "cleanup_backups"}}}"#);
+    s.run(&["job", "list"])
+        .run(&["job", "show", "nothing"])
+        .run(&["job", "run", "nothing"])
+        .run(&["job", "cancel", "nothing_1"])
+        .run(&["job", "history", "nothing"])
+        .run(&["job", "add"])
+        .run(&["job", "add", "missing.json"])
+        .run(&["job", "add", "bad.json"])
+        .run(&["job", "add", "circle.json"])
+        .run(&["job", "add", "circle.json", "--json"])
+        .run(&["job", "backfill", "a", "yesterday", "today"])
+        .run(&["run", "--metrics", "0.0.0.0:9464"])
+        .run(&["run", "--once", "nothing"])
+        .run(&["cron", "validate", "0 0 31 2 *"])
+        .run(&["cron", "validate", "0 0 * * MONDAY"])
+        .run(&["cron", "next", "0 0 31 2 *"])
+        .run(&[
+            "cron",
+            "next",
+            "30 2 * * *",
+            "--tz",
+            "America/New_York",
+            "--from",
+            "2026-03-07T00:00:00Z",
+            "-n",
+            "3",
+            "--json",
+        ])
+        .run(&[
+            "cron",
+            "next",
+            "30 2 * * *",
+            "--tz",
+            "America/New_York",
+            "--from",
+            "2026-03-07T00:00:00Z",
+            "-n",
+            "2",
+            "--dst",
+            "skip",
+            "--output",
+            "table",
+        ])
+        .run(&["cron", "next", "* * * * *", "--tz", "Nowhere"]);
+    s.write(
+        "s3db.toml",
+        "url = \"file:./s3db-data\"\n[jobs.a]\nschedule = \"99 * * * *\"\naction = { kind = \"backup\" }\n",
+    );
+    s.run(&["config", "check"]).run(&["run"]).run(&["job", "list"]);
+    insta::assert_snapshot!(without_times(&s.finish()));
 }
 
 #[test]

@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use s3db::backup::{BackupPlugin, BackupType, RestoreOptions};
+use s3db::scheduler::{JobDefinition, SchedulerPlugin};
 use s3db::state_machine::{Action, MachineDefinition, State, StateMachinePlugin, Target};
+use s3db::store::clock::{Clock, Sleep};
 use s3db::store::memory::Memory;
 use s3db::store::meter::{Counters, Counts, Meter};
 use s3db::store::{
@@ -258,6 +260,7 @@ async fn every_operation_costs_what_the_table_says() {
     leases(&mut b, &db).await;
     machines(&mut b).await;
     backups(&mut b).await;
+    jobs(&mut b).await;
     compare(&b.table);
 }
 
@@ -486,6 +489,68 @@ async fn backups(b: &mut Bench) {
     let t = b.start();
     copy.plugin::<BackupPlugin>().unwrap().restore(&made.id, &RestoreOptions::default()).await.unwrap();
     b.row(&format!("restore of {objects} objects, compared"), "always fails", at_most(2 * objects + 12, 0), t);
+}
+
+/// The runtime's clock, which is paused: it moves when nothing else can run.
+#[derive(Debug)]
+struct Virtual(tokio::time::Instant);
+
+impl Clock for Virtual {
+    fn now_ms(&self) -> i64 {
+        1_767_225_600_000 + i64::try_from(self.0.elapsed().as_millis()).unwrap()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the clock of the test")]
+    fn sleep(&self, pause: Duration) -> Sleep<'_> {
+        Box::pin(tokio::time::sleep(pause))
+    }
+}
+
+/// A run costs 2 where this process ran the instant before, else 4; a look costs 1.
+async fn jobs(b: &mut Bench) {
+    let clock = Arc::new(Virtual(tokio::time::Instant::now()));
+    let memory = Memory::with(s3db::store::Quirks::default(), clock.clone());
+    let meter = Meter::new(Arc::new(Slow(Arc::new(memory))));
+    (b.counters, b.store) = (meter.counters(), Arc::new(meter));
+    let process = async |store: Arc<dyn Store>| {
+        let job = JobDefinition::new("j", "*/30 * * * * *").retries(0);
+        let plugin = SchedulerPlugin::builder()
+            .poll_interval(Duration::from_secs(300))
+            .job_fn(job, |_call| async { Ok::<_, String>(json!(1)) })
+            .build()
+            .unwrap();
+        let builder = Database::builder("memory://").store(store).clock(clock.clone());
+        builder.plugin(plugin).connect().await.unwrap()
+    };
+    let first = process(Arc::clone(&b.store)).await;
+    // The history is made with the first run.
+    let to = async |second: u64| clock.sleep(Duration::from_secs(second).saturating_sub(clock.monotonic())).await;
+    to(50).await;
+    let t = b.start();
+    to(65).await;
+    b.row("scheduled run, warm", "5 on every process", at_most(2, 0), (t.0, tokio::time::Instant::now()));
+    first.stop(Duration::from_secs(5)).await.unwrap();
+    drop(first);
+    // Another one finds the run of the first.
+    let second = process(Arc::clone(&b.store)).await;
+    to(80).await;
+    let t = b.start();
+    to(100).await;
+    b.row("scheduled run, cold", "5 on every process", at_most(4, 0), (t.0, tokio::time::Instant::now()));
+    let scheduler = second.plugin::<SchedulerPlugin>().unwrap();
+    let t = b.start();
+    scheduler.run_job("j", json!({})).await.unwrap();
+    b.row("job run by hand", "3", at_most(4, 4), t);
+    let t = b.start();
+    scheduler.get_job_status("j").await.unwrap();
+    b.row("state of a job", "–", at_most(2, 2), t);
+    let t = b.start();
+    scheduler.disable_job("j").await.unwrap();
+    b.row("disable a job", "–", at_most(2, 2), t);
 }
 
 fn compare(table: &str) {

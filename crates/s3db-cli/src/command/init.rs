@@ -25,7 +25,7 @@ url = "file:./s3db-data"
 # Without it: a table on a terminal, JSON lines when piped.
 # output = "table"
 
-# Whether actions of machines may run programs (kind "exec").
+# Whether actions of machines and jobs may run programs (kind "exec").
 # allowExec = true
 
 # State machines; `s3db machine define` stores what these files say. See docs/state-machines.md.
@@ -36,9 +36,21 @@ url = "file:./s3db-data"
 # [backup]
 # compression = "zstd"
 # retention = { daily = 7, weekly = 4, monthly = 12 }
+# schedule = { full = "0 2 * * 0", incremental = "0 2 * * 1-6", cleanup = "0 5 * * *" }
 # [[backup.destinations]]
 # type = "filesystem"
 # path = "./backups/{date}/"
+
+# Jobs; `s3db run` runs them, and the schedule of backups. See docs/scheduler.md.
+# [scheduler]
+# timezone = "America/Sao_Paulo"
+# [jobs.daily_cleanup]
+# schedule = "0 3 * * *"
+# retries = 2
+# [jobs.daily_cleanup.action]
+# kind = "delete_where"
+# resource = "sessions"
+# where = { expiresAt = { "$lt" = "$now" } }
 "#;
 
 pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {

@@ -1,9 +1,11 @@
 //! `s3db status`
 
+use s3db::backup::{BackupPlugin, Metrics};
+use s3db::scheduler::SchedulerPlugin;
 use s3db::{Probe, Swap};
 use serde_json::json;
 
-use crate::args::Format;
+use crate::args::{Format, Reading};
 use crate::context::{Context, Missing};
 use crate::exit;
 use crate::output::Failure;
@@ -30,12 +32,55 @@ fn what_it_does(probe: &Probe) -> String {
     .join(", ")
 }
 
+/// Numbers about backups where there are destinations, or why they cannot be read.
+async fn backups(context: &mut Context) -> Option<Result<Metrics, String>> {
+    let has_destinations = context.config().ok()?.settings.backup.as_ref().is_some_and(|b| !b.destinations.is_empty());
+    if !has_destinations {
+        return None;
+    }
+    let told = |failure: Failure| match failure {
+        Failure::Library(error) => error.to_string(),
+        other => format!("{other:?}"),
+    };
+    let db = match context.connect_for_backups(&Reading::default(), Missing::Refuse).await {
+        Ok(db) => db,
+        Err(failure) => return Some(Err(told(failure))),
+    };
+    let plugin = db.plugin::<BackupPlugin>().ok()?;
+    Some(plugin.metrics().await.map_err(|error| error.to_string()))
+}
+
+fn backups_line(metrics: &Metrics) -> String {
+    let ago =
+        |ms: i64| indicatif::HumanDuration(std::time::Duration::from_millis(u64::try_from(ms).unwrap_or_default()));
+    match metrics.last_success_age {
+        None => "none that is complete; `s3db backup create` makes one".to_owned(),
+        Some(age) => {
+            let verified = metrics
+                .last_verification_age
+                .map_or_else(|| "never verified".to_owned(), |age| format!("verified {} ago", ago(age)));
+            format!("{} kept, the last one {} ago, {verified}", metrics.kept, ago(age))
+        }
+    }
+}
+
 pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
     let printer = context.printer()?;
-    let status = context.connect(Missing::Refuse).await?.status().await?;
+    let db = context.connect(Missing::Refuse).await?;
+    let status = db.status().await?;
+    let jobs = db.plugin::<SchedulerPlugin>()?.get_all_jobs_status().await?;
+    let backups = backups(context).await;
     if printer.format != Format::Table {
-        printer.one(&json!(status))?;
-        return Ok(exit::DONE);
+        let mut value = json!(status);
+        if let Some(members) = value.as_object_mut() {
+            members.insert("jobs".into(), json!(jobs));
+            match &backups {
+                Some(Ok(metrics)) => drop(members.insert("backups".into(), json!(metrics))),
+                Some(Err(why)) => drop(members.insert("backups".into(), json!({ "error": why }))),
+                None => {}
+            }
+        }
+        return printer.one(&value).map(|()| exit::DONE);
     }
     let yes = |on: bool| if on { "yes" } else { "no" };
     printer.line(&format!("database          {}", status.url))?;
@@ -53,6 +98,15 @@ pub(super) async fn run(context: &mut Context) -> Result<u8, Failure> {
     printer.line(&format!("passphrase        {}", if status.passphrase { "given" } else { "not given" }))?;
     if let Some(since) = &status.paused {
         printer.line(&format!("paused            since {since}; `s3db resume` lets timers, actions and jobs go on"))?;
+    }
+    match &backups {
+        Some(Ok(metrics)) => printer.line(&format!("backups           {}", backups_line(metrics)))?,
+        Some(Err(why)) => printer.line(&format!("backups           cannot be read: {why}"))?,
+        None => {}
+    }
+    if !jobs.is_empty() {
+        printer.line("")?;
+        printer.line(&super::job::of_jobs(&jobs))?;
     }
     if status.resources.is_empty() {
         return printer.line("resources         none yet").map(|()| exit::DONE);

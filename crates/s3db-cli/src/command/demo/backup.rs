@@ -21,11 +21,11 @@ pub(super) fn plugin(dir: &Path) -> Result<BackupPlugin, Failure> {
 
 pub(super) async fn show(stage: &Stage, db: &Database, dir: &Path, users: &Resource) -> Result<(), Failure> {
     let backups = db.plugin::<BackupPlugin>()?;
-    stage.step("9. A backup: raw objects in compressed files, the manifest last", "s3db backup create")?;
+    stage.step("10. A backup: raw objects in compressed files, the manifest last", "s3db backup create")?;
     let full = backups.backup(BackupType::Full).await?;
     told(stage, &full)?;
 
-    stage.step("10. A day later: what changed since, deletes included", "s3db backup create --type incremental")?;
+    stage.step("11. A day later: what changed since, deletes included", "s3db backup create --type incremental")?;
     users.delete("davi").await?;
     users
         .insert(json!({
@@ -35,7 +35,7 @@ pub(super) async fn show(stage: &Stage, db: &Database, dir: &Path, users: &Resou
     let changes = backups.backup(BackupType::Incremental).await?;
     told(stage, &changes)?;
 
-    stage.step("11. One bit of a file flips: it is found, and what it means", "s3db backup verify ID")?;
+    stage.step("12. One bit of a file flips: it is found, and what it means", "s3db backup verify ID")?;
     let file = segment(&dir.join(FOLDER).join(&full.id).join("segments"))?;
     let whole = std::fs::read(&file)?;
     let mut damaged = whole.clone();
@@ -57,7 +57,7 @@ pub(super) async fn show(stage: &Stage, db: &Database, dir: &Path, users: &Resou
     ))?;
 
     stage.step(
-        "12. The backup becomes a database again, proven before and compared after",
+        "13. The backup becomes a database again, proven before and compared after",
         "s3db backup restore ID --into file:./copy",
     )?;
     let copy =

@@ -1,6 +1,7 @@
 //! `s3db demo`: the database at work, step by step, with the command that does the same.
 
 mod backup;
+mod job;
 mod order;
 
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ pub(super) async fn run(context: &mut Context, dir: Option<PathBuf>) -> Result<u
 async fn show(printer: Printer, dir: &Path) -> Result<(), Failure> {
     let stage = Stage { printer };
     let builder = Database::builder(format!("file:{}", dir.join(DATA).display())).passphrase(PASSPHRASE);
-    let plugins = builder.plugin(order::plugin()?).plugin(backup::plugin(dir)?);
+    let plugins = builder.plugin(order::plugin()?).plugin(backup::plugin(dir)?).plugin(job::plugin()?);
     let db = plugins.start_plugins(false).connect().await?;
     let users = create(&stage, &db).await?;
     records(&stage, &users).await?;
@@ -51,6 +52,7 @@ async fn show(printer: Printer, dir: &Path) -> Result<(), Failure> {
     race(&stage, &users).await?;
     refusal(&stage, &users).await?;
     order::show(&stage, &db).await?;
+    job::show(&stage, &db, dir).await?;
     backup::show(&stage, &db, dir, &users).await
 }
 
@@ -170,5 +172,5 @@ fn end(printer: Printer, dir: Option<&Path>) -> Result<(), Failure> {
         }
         None => "Keep the demo's database with:  s3db demo --dir ./demo-data".to_owned(),
     };
-    printer.line(&format!("\n{look}\nBegin your own with:  s3db init\nRead on in docs/guide.md."))
+    printer.line(&format!("\n{look}\nBegin your own with:  s3db init\nRun jobs, timers and backups on schedule with:  s3db run\nRead on in docs/guide.md, docs/state-machines.md, docs/scheduler.md and docs/backups.md."))
 }

@@ -14,6 +14,7 @@ use crate::context::{Context, Whole};
 use crate::output::Failure;
 
 pub(super) use execute::now as run_now;
+pub(super) use list::of_jobs;
 
 pub(super) async fn run(context: &mut Context, command: JobCommand) -> Result<u8, Failure> {
     use JobCommand as Job;
