@@ -27,7 +27,7 @@ async fn main() -> s3db::Result<()> {
             }
             let sessions = call.db.resource("sessions").await.map_err(|e| e.to_string())?;
             let count = sessions.count().await.map_err(|e| e.to_string())?;
-            Ok(json!({"sessions": count, "asked by": call.context.context["who"]}))
+            Ok(json!({"sessions": count, "asked by": call.context.context.get("who")}))
         })
         .on_job_error(|job, error, attempt| println!("{job}: attempt {attempt} failed: {error}"))
         .build()?;
