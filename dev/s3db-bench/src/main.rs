@@ -6,6 +6,7 @@
 //! cargo run --release -p s3db-bench -- bucket URL      beside the bare AWS SDK, on the same server
 //! cargo run --release -p s3db-bench -- growth          at 1×, 10× and 100× the data
 //! cargo run --release -p s3db-bench -- machines        transitions beside the writes they are made of
+//! cargo run --release -p s3db-bench -- jobs            next, lateness, an idle day
 //! cargo run --release -p s3db-bench -- backups 10000   beside restic over the same records as files
 //! cargo run --release -p s3db-bench -- secrets         own salt, and one of its own in each record
 //! cargo run --release -p s3db-bench -- peer URL        in turns with s3db.js, dev/peer/bench.mjs
@@ -20,6 +21,7 @@ mod backups;
 mod bucket;
 mod embedded;
 mod growth;
+mod jobs;
 mod machines;
 mod measure;
 mod peer;
@@ -64,6 +66,12 @@ enum Bench {
         #[arg(long, default_value_t = 5_000)]
         operations: usize,
     },
+    /// The scheduler: next, lateness, an idle day
+    Jobs {
+        /// Jobs that are due at one instant
+        #[arg(long, default_value_t = 1_000)]
+        jobs: usize,
+    },
     /// Backup and restore beside restic
     Backups {
         /// Records
@@ -103,6 +111,7 @@ async fn main() -> Outcome<()> {
         Bench::Growth { records } => growth::run(records).await,
         Bench::GrowthOne { directory, query } => growth::one(&directory, query).await,
         Bench::Machines { operations } => machines::run(operations).await,
+        Bench::Jobs { jobs } => jobs::run(jobs).await,
         Bench::Backups { records } => backups::run(records).await,
         Bench::BackupsOne { step, folder, records } => backups::one(&step, &folder, records).await,
         Bench::Secrets => secrets::run().await,

@@ -76,7 +76,7 @@ impl SchedulerPlugin {
             }
         }
         if !problems.is_empty() {
-            return Err(invalid("the jobs", &problems));
+            return Err(invalid("the list of jobs", &problems));
         }
         self.core.check_dependencies(&complete).await?;
         let mut stored = Vec::new();
