@@ -51,7 +51,7 @@ pub(super) async fn run(context: &mut Context, run: Run) -> Result<u8, Failure> 
     tokio::select! {
         stopped = generations.stop(run.deadline) => stopped?,
         _ = signals.came() => {
-            printer.note("stopped at once; runs that were under way end as interrupted after 30 s");
+            printer.note("stopped at once; runs that were under way are ended, or begun again, by another process after 30 s");
             return Ok(exit::INTERRUPTED);
         }
     }

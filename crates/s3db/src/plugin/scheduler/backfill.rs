@@ -44,7 +44,8 @@ impl SchedulerPlugin {
     /// after the other. Instants that have run are left as they are. Goes on after a crash when called again.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` for a range that ends in the future, before it begins, or holds more than 10,000 instants;
+    /// `NotFound`; `Invalid` for a range that ends in the future, before it begins, begins before what the history keeps, or
+    /// holds more than 10,000 instants;
     /// `Unsupported` without a history.
     pub async fn backfill(&self, name: &str, from_ms: i64, to_ms: i64) -> Result<BackfillReport> {
         // The future is large, and callers' futures hold it.
@@ -195,7 +196,10 @@ impl Core {
                 let finished =
                     done.await.map_err(|e| Error::new(ErrorKind::Internal, format!("the run ended: {e}")))?;
                 return finished.map(Some).ok_or_else(|| {
-                    Error::new(ErrorKind::Unavailable, format!("the store could not be reached while job '{name}' ran"))
+                    Error::new(
+                        ErrorKind::Unavailable,
+                        format!("job '{name}' was stopped while it ran, or lost touch with the store"),
+                    )
                 });
             }
         }

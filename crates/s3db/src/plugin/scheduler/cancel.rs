@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 impl SchedulerPlugin {
     /// Asks a run to end. Its token is fired at once if it is this process's, else with the next heartbeat of its
-    /// process, ten seconds at most; ten seconds later it is dropped. Costs a LIST, a GET for each job whose name the
+    /// process, ten seconds at most; a function that goes on is dropped ten seconds later, what is data at once. Costs a LIST, a GET for each job whose name the
     /// id can begin with, and a PUT.
     ///
     /// # Errors

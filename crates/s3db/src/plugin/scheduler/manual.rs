@@ -250,9 +250,9 @@ fn report(name: &str, done: std::result::Result<Option<Finished>, tokio::task::J
     let Some(finished) = finished else {
         return Err(Error::new(
             ErrorKind::Unavailable,
-            format!("the store could not be reached while job '{name}' ran"),
+            format!("job '{name}' was stopped while it ran, or lost touch with the store"),
         )
-        .guide("another process, or this one, begins it again"));
+        .guide("its onDeath is retry: another process, or this one, begins it again"));
     };
     let ended = finished.ended;
     let took = ended.outcome.end_ms - ended.outcome.start_ms;
