@@ -14,7 +14,7 @@ use super::definition::{Compiled, OnDeath};
 use super::events::SchedulerEvent;
 use super::local::{Ask, Here};
 use super::record::{JobRecord, Open, Outcome};
-use super::rows::{Ended, note_row};
+use super::rows::{Ended, HistoryRow, note_row};
 use super::status::RunStatus;
 use crate::error::Result;
 
@@ -149,13 +149,14 @@ impl Core {
         }
         let pulse = cell.pulse(open);
         let quiet = pulse == Pulse::Stopped;
-        if (is_due || quiet) && !open.unlogged {
-            let row = self.find_row(&open.run).await?;
-            let ended = row.and_then(|row| row.outcome()).filter(|o| !open.has_row || o.status.is_of_a_run());
-            if let Some(outcome) = ended {
-                cell.note_end(&open.run, outcome.clone());
-                return Ok(Some(State::Done(outcome)));
-            }
+        let row = match (is_due || quiet) && !open.unlogged {
+            true => self.find_row(&open.run).await?,
+            false => None,
+        };
+        let ended = row.as_ref().and_then(HistoryRow::outcome).filter(|o| !open.has_row || o.status.is_of_a_run());
+        if let Some(outcome) = ended {
+            cell.note_end(&open.run, outcome.clone());
+            return Ok(Some(State::Done(outcome)));
         }
         if !quiet {
             return Ok(Some(if pulse == Pulse::Beats { State::Running } else { State::Unknown }));
@@ -163,9 +164,9 @@ impl Core {
         let takes_over =
             job.definition.on_death == OnDeath::Retry && open.takeovers < MOST_TAKEOVERS && !open.cancel_requested;
         match takes_over {
-            true if self.can_run(job) => self.take_over(job, record, open, cell).await,
+            true if self.can_run(job) => self.take_over(job, record, open, row.as_ref(), cell).await,
             true => Ok(Some(State::Unknown)),
-            false => self.interrupt(job, record, open, cell).await.map(Some),
+            false => self.interrupt(job, record, open, row.as_ref(), cell).await.map(Some),
         }
     }
 
@@ -219,15 +220,28 @@ impl Core {
     }
 
     /// Ends the run of a dead process. Its row goes first, under a higher fence, so that a late end of it is refused.
-    async fn interrupt(&self, job: &Compiled, record: &JobRecord, open: &Open, cell: &mut Cell) -> Result<State> {
+    /// `row` is what stood there when it was looked at.
+    async fn interrupt(
+        &self,
+        job: &Compiled,
+        record: &JobRecord,
+        open: &Open,
+        row: Option<&HistoryRow>,
+        cell: &mut Cell,
+    ) -> Result<State> {
         let name = &job.definition.name;
         let end_ms = self.now_ms().max(open.started_ms);
         let outcome = Outcome { status: RunStatus::Interrupted, start_ms: open.started_ms, end_ms };
         let reason = format!("its process ({}) sent no heartbeat for 30 s", open.owner);
         let ended =
             Ended { outcome, result: serde_json::Value::Null, error: None, reason: Some(reason), attempts: Vec::new() };
-        let mine = Open { owner: self.owner().to_owned(), fence: record.fence + 1, ..open.clone() };
-        let found = match (open.unlogged, open.has_row) {
+        let mine = Open {
+            owner: self.owner().to_owned(),
+            fence: fence_above(record, row),
+            has_row: open.has_row || row.is_some(),
+            ..open.clone()
+        };
+        let found = match (mine.unlogged, mine.has_row) {
             (true, _) => None,
             (false, false) => self.end_row(name, &mine, &ended).await?,
             (false, true) => match self.begin_row(name, &mine).await? {
@@ -249,35 +263,32 @@ impl Core {
     }
 
     /// Begins the run of a dead process again: its row first, under a higher fence, then the record.
+    /// `row` is what stood there when it was looked at.
     async fn take_over(
         self: &Arc<Self>,
         job: &Arc<Compiled>,
         record: &JobRecord,
         open: &Open,
+        row: Option<&HistoryRow>,
         cell: &mut Cell,
     ) -> Result<Option<State>> {
         let name = &job.definition.name;
-        let mut fence = record.fence + 1;
+        let fence = fence_above(record, row);
         let now_ms = self.now_ms();
-        let mut mine = Open {
+        let mine = Open {
             owner: self.owner().to_owned(),
+            fence,
             beat: 0,
             beat_ms: now_ms,
             takeovers: open.takeovers + 1,
             has_row: !open.unlogged,
             ..open.clone()
         };
-        if !open.unlogged {
-            // Whoever tried before and died may have left a row under this fence.
-            if let Some(row) = self.find_row(&open.run).await? {
-                fence = fence.max(row.fence + 1);
-            }
-            mine.fence = fence;
-            if let Some(found) = self.begin_row(name, &mine).await? {
-                return Ok(Some(found.outcome().map_or(State::Unknown, State::Done)));
-            }
+        if !open.unlogged
+            && let Some(found) = self.begin_row(name, &mine).await?
+        {
+            return Ok(Some(found.outcome().map_or(State::Unknown, State::Done)));
         }
-        mine.fence = fence;
         let mut next = record.clone();
         next.fence = fence;
         for entry in next.open.iter_mut().filter(|entry| entry.run == open.run) {
@@ -393,6 +404,11 @@ impl Core {
 
 fn newest(cron: &Cron, at_ms: i64) -> Option<i64> {
     cron.last_until(at_ms)
+}
+
+/// A fence above a record's and its run's row's: whoever died between the two has left a row under a higher one.
+fn fence_above(record: &JobRecord, row: Option<&HistoryRow>) -> u64 {
+    record.fence.max(row.map_or(0, |row| row.fence)) + 1
 }
 
 /// Whether a decision is worth a write. That runs have ended is taken in with the next one that is.
