@@ -344,6 +344,16 @@ mod tests {
         }
     }
 
+    /// Seeds that have found something: an ender that died between its two row writes; a claim answered late, beside one
+    /// that took its run for dead.
+    #[test]
+    fn seeds_that_found_something_hold() {
+        for seed in [1, 46, 232] {
+            let outcome = run(seed, Mode::Jobs).unwrap();
+            assert!(outcome.broken.is_empty(), "seed {seed}: {}", outcome.broken.join("\n"));
+        }
+    }
+
     #[test]
     fn a_few_seeds_hold() {
         for seed in 1..=12 {

@@ -72,8 +72,10 @@ impl Cell {
         self.written.retain(|run| entries().any(|open| open.run == *run));
         for (run, beat) in runs {
             let new = Watched { beat, since: at, until: at, alive: false };
-            let watched = self.watched.entry(run).or_insert_with(|| new.clone());
+            let watched = self.watched.entry(run.clone()).or_insert_with(|| new.clone());
             if watched.beat != beat {
+                // It may have been taken for dead too early.
+                self.ended.remove(&run);
                 *watched = Watched { alive: true, ..new };
             } else if at.saturating_sub(watched.until) > gap {
                 // Nobody looked meanwhile: the store may have been away for its process, too.

@@ -154,7 +154,9 @@ impl Core {
             false => None,
         };
         let ended = row.as_ref().and_then(HistoryRow::outcome).filter(|o| !open.has_row || o.status.is_of_a_run());
-        if let Some(outcome) = ended {
+        // Somebody took it for dead; one that beats all the same goes on, and nothing is begun beside it.
+        let goes_on = !quiet && row.as_ref().is_some_and(|row| is_given_up(row, open));
+        if let Some(outcome) = ended.filter(|_| !goes_on) {
             cell.note_end(&open.run, outcome.clone());
             return Ok(Some(State::Done(outcome)));
         }
@@ -178,14 +180,28 @@ impl Core {
         open: &Open,
         cell: &mut Cell,
     ) -> Result<Option<State>> {
+        if let Some(outcome) = self.given_up(open).await? {
+            cell.note_end(&open.run, outcome.clone());
+            return Ok(Some(State::Done(outcome)));
+        }
         if let Some(sent) = self.still_ours(&job.definition.name, open, None, cell).await? {
             drop(self.begin(job, open.clone(), record.last_success_ms, sent));
         }
         Ok(None)
     }
 
+    /// The end of a run that has not begun here, and that another process took for dead meanwhile.
+    async fn given_up(&self, open: &Open) -> Result<Option<Outcome>> {
+        if open.unlogged {
+            return Ok(None);
+        }
+        let row = self.find_row(&open.run).await?;
+        Ok(row.filter(|row| is_given_up(row, open)).and_then(|row| row.outcome()))
+    }
+
     /// Makes sure that nobody takes a run for dead that has not begun yet: where its claim was sent long ago, a heartbeat
-    /// says that it lives, and finds out whether it is still this process's. Returns when the last one was sent.
+    /// says that it lives, and finds out whether it is still this process's. Returns when the last one was sent; `None`
+    /// if another process has it, or has taken it for dead.
     pub(super) async fn still_ours(
         &self,
         name: &str,
@@ -196,7 +212,8 @@ impl Core {
         let mut sent = claimed;
         for _ in 0..ROUNDS {
             if let Some(sent) = sent.filter(|sent| self.monotonic().saturating_sub(*sent) <= HEARTBEAT) {
-                return Ok(Some(sent));
+                let is_late = claimed != Some(sent);
+                return Ok(if is_late && self.given_up(open).await?.is_some() { None } else { Some(sent) });
             }
             if cell.seen.is_none() {
                 self.refresh(name, cell).await?;
@@ -404,6 +421,11 @@ impl Core {
 
 fn newest(cron: &Cron, at_ms: i64) -> Option<i64> {
     cron.last_until(at_ms)
+}
+
+/// Whether a row says that a process other than its own has ended a run that it took for dead.
+fn is_given_up(row: &HistoryRow, open: &Open) -> bool {
+    row.status == RunStatus::Interrupted && row.fence > open.fence
 }
 
 /// A fence above a record's and its run's row's: whoever died between the two has left a row under a higher one.
