@@ -34,6 +34,7 @@ pub(crate) mod action;
 pub mod backup;
 pub(crate) mod expression;
 pub(crate) mod problem;
+mod rows;
 pub mod scheduler;
 pub mod state_machine;
 

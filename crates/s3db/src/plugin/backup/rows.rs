@@ -1,13 +1,12 @@
 //! Rows about backups. They are hints for people and queries: what a manifest says counts.
 
-use s3db_format::resource::{Behavior, ResourceDefinition};
-use s3db_format::update::ResourceUpdate;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::Core;
 use super::ids::BackupType;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
+use crate::plugin::rows::{Shape, ready};
 use crate::resource::Resource;
 
 /// The documented name of the resource.
@@ -114,38 +113,14 @@ impl Core {
 
     /// The resource of rows, made or extended where it has to be.
     pub(super) async fn rows_to_write(&self) -> Result<Resource> {
-        let db = self.db()?;
-        let name = self.metadata_name();
-        let Some(resource) = self.rows().await? else {
-            let mut definition = ResourceDefinition::new(name).behavior(Behavior::BodyOverflow);
-            for (attribute, rule) in ATTRIBUTES {
-                definition = definition.attribute(attribute, rule);
-            }
-            return match db.create_resource(definition).await {
-                // Another process made it just now.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => db.resource(name).await,
-                made => made,
-            };
+        let shape = Shape {
+            name: self.metadata_name(),
+            attributes: &ATTRIBUTES,
+            known: KNOWN,
+            what: "one of backups",
+            setting: "backupMetadataResource",
         };
-        let definition = resource.definition().await?;
-        let lacks = |attribute: &str| attribute != "id" && !definition.attributes.contains_key(attribute);
-        if let Some((missing, _)) = ATTRIBUTES.iter().take(KNOWN).find(|(attribute, _)| lacks(attribute)) {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("resource '{name}' is not one of backups: it has no attribute '{missing}'"),
-            )
-            .guide("name another one by backupMetadataResource"));
-        }
-        let mut update = ResourceUpdate::new();
-        let mut changes = false;
-        for (attribute, rule) in ATTRIBUTES.iter().filter(|(attribute, _)| lacks(attribute)) {
-            update = update.attribute(*attribute, *rule);
-            changes = true;
-        }
-        if changes {
-            db.update_resource(name, update).await?;
-        }
-        Ok(resource)
+        ready(self.db()?, self.rows().await?, &shape).await
     }
 
     /// Changes a row. It is a hint, so an error is logged and not returned.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::json;
 
-use super::manual::LOOK;
+use super::manual::{LOOK, finished};
 use super::record::{JobRecord, Note, Open, Trigger, run_id};
-use super::rows::{HistoryRow, note_row};
+use super::rows::{HistoryRow, note_row, swap_row};
 use super::run::Finished;
 use super::status::RunStatus;
 use super::{Core, SchedulerPlugin};
@@ -137,11 +137,8 @@ impl Core {
             last_ms: cron.last_until(first_ms - 1).unwrap_or(row.start_ms),
             ..rest
         };
-        let mut attributes = note_row(name, &open(row.start_ms), &left);
-        if let Some(members) = attributes.as_object_mut() {
-            members.shift_remove("id");
-        }
-        history.swap(&before, attributes).await?;
+        // Where it was changed meanwhile, the row stays as it is.
+        let _cut = swap_row(&history, &before, note_row(name, &open(row.start_ms), &left)).await?;
         Ok(())
     }
 
@@ -193,14 +190,7 @@ impl Core {
             let open = self.backfilled(&record, name, planned_ms);
             if let Some(done) = self.claim(&job, &record, open, replaces, &mut cell).await? {
                 drop(cell);
-                let finished =
-                    done.await.map_err(|e| Error::new(ErrorKind::Internal, format!("the run ended: {e}")))?;
-                return finished.map(Some).ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Unavailable,
-                        format!("job '{name}' was stopped while it ran, or lost touch with the store"),
-                    )
-                });
+                return finished(name, done.await).map(Some);
             }
         }
     }

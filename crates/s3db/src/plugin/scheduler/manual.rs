@@ -245,15 +245,22 @@ impl Core {
     }
 }
 
-fn report(name: &str, done: std::result::Result<Option<Finished>, tokio::task::JoinError>) -> Result<RunReport> {
-    let finished = done.map_err(|ended| Error::new(ErrorKind::Internal, format!("the run ended: {ended}")))?;
-    let Some(finished) = finished else {
-        return Err(Error::new(
+type Told = std::result::Result<Option<Finished>, tokio::task::JoinError>;
+
+/// How a run that this process has begun ended.
+pub(super) fn finished(name: &str, told: Told) -> Result<Finished> {
+    let finished = told.map_err(|ended| Error::new(ErrorKind::Internal, format!("the run ended: {ended}")))?;
+    finished.ok_or_else(|| {
+        Error::new(
             ErrorKind::Unavailable,
             format!("job '{name}' was stopped while it ran, or lost touch with the store"),
         )
-        .guide("its onDeath is retry: another process, or this one, begins it again"));
-    };
+        .guide("its onDeath is retry: another process, or this one, begins it again")
+    })
+}
+
+fn report(name: &str, told: Told) -> Result<RunReport> {
+    let finished = finished(name, told)?;
     let ended = finished.ended;
     let took = ended.outcome.end_ms - ended.outcome.start_ms;
     Ok(RunReport {

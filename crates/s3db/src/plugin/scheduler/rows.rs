@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use s3db_format::resource::{Behavior, ResourceDefinition};
-use s3db_format::update::ResourceUpdate;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -14,7 +12,8 @@ use super::Core;
 use super::record::{Note, Open, Outcome, Trigger};
 use super::status::RunStatus;
 use crate::error::{Error, ErrorKind, Result};
-use crate::resource::Resource;
+use crate::plugin::rows::{Shape, ready};
+use crate::resource::{Resource, Snapshot};
 
 /// The documented name, and the one that s3db.js uses.
 const HISTORY: &str = "job_history";
@@ -165,6 +164,11 @@ impl HistoryRow {
         ended.then_some(Outcome { status: self.status, start_ms: self.start_ms, end_ms: self.end_ms })
     }
 
+    /// Whether the row is of this process's hold of the run.
+    fn is_of(&self, open: &Open) -> bool {
+        self.fence == open.fence && self.owner.as_deref() == Some(open.owner.as_str())
+    }
+
     /// The row as JSON.
     pub fn to_json(&self) -> Value {
         json!(self)
@@ -283,34 +287,14 @@ impl Core {
     }
 
     async fn prepare_history(&self) -> Result<Resource> {
-        let db = self.db()?;
-        let name = self.settings.job_history_resource.as_deref().unwrap_or(HISTORY);
-        let Some(resource) = self.history().await? else {
-            let mut definition = ResourceDefinition::new(name).behavior(Behavior::BodyOverflow);
-            for (attribute, rule) in ATTRIBUTES {
-                definition = definition.attribute(attribute, rule);
-            }
-            return match db.create_resource(definition).await {
-                // Another process made it just now.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => db.resource(name).await,
-                made => made,
-            };
+        let shape = Shape {
+            name: self.settings.job_history_resource.as_deref().unwrap_or(HISTORY),
+            attributes: &ATTRIBUTES,
+            known: KNOWN,
+            what: "a history of jobs",
+            setting: "jobHistoryResource",
         };
-        let definition = resource.definition().await?;
-        let lacks = |attribute: &str| attribute != "id" && !definition.attributes.contains_key(attribute);
-        if let Some((missing, _)) = ATTRIBUTES.iter().take(KNOWN).find(|(attribute, _)| lacks(attribute)) {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("resource '{}' is not a history of jobs: it has no attribute '{missing}'", resource.name()),
-            )
-            .guide("name another one by jobHistoryResource"));
-        }
-        let missing: Vec<_> = ATTRIBUTES.iter().filter(|(attribute, _)| lacks(attribute)).collect();
-        if !missing.is_empty() {
-            let update = missing.iter().fold(ResourceUpdate::new(), |update, (a, rule)| update.attribute(*a, *rule));
-            db.update_resource(resource.name(), update).await?;
-        }
-        Ok(resource)
+        ready(self.db()?, self.history().await?, &shape).await
     }
 
     /// The row of a run.
@@ -348,16 +332,12 @@ impl Core {
         for attempt in 0..8 {
             let Some(before) = history.snapshot(&open.run).await? else { return self.put_row(&row).await };
             let found = HistoryRow::read(&open.run, before.attributes());
-            let ours = found.fence == open.fence && found.owner.as_deref() == Some(open.owner.as_str());
+            let ours = found.is_of(open);
             if !ours || found.status != RunStatus::Running {
                 let done = ours && found.status == ended.outcome.status;
                 return Ok((!done).then_some(found));
             }
-            let mut attributes = row.clone();
-            if let Some(members) = attributes.as_object_mut() {
-                members.shift_remove("id");
-            }
-            if history.swap(&before, attributes).await?.is_some() {
+            if swap_row(&history, &before, row.clone()).await? {
                 return Ok(None);
             }
             self.db()?.inner.back_off(attempt).await;
@@ -378,24 +358,28 @@ impl Core {
                 }
             };
             let found = HistoryRow::read(&open.run, before.attributes());
-            let ours = found.fence == open.fence && found.owner.as_deref() == Some(open.owner.as_str());
+            let ours = found.is_of(open);
             match found.status {
                 RunStatus::Running if ours => return Ok(None),
                 RunStatus::Running if found.fence >= open.fence => return Ok(Some(found)),
                 RunStatus::Running | RunStatus::Missed | RunStatus::Skipped => {}
                 _ => return Ok(Some(found)),
             }
-            let mut attributes = row.clone();
-            if let Some(members) = attributes.as_object_mut() {
-                members.shift_remove("id");
-            }
-            if history.swap(&before, attributes).await?.is_some() {
+            if swap_row(&history, &before, row.clone()).await? {
                 return Ok(None);
             }
             self.db()?.inner.back_off(attempt).await;
         }
         Err(Error::new(ErrorKind::Conflict, format!("the row '{}' was changed by others again and again", open.run)))
     }
+}
+
+/// Puts a row in place of what was read; `false` if it was changed meanwhile.
+pub(super) async fn swap_row(history: &Resource, before: &Snapshot, mut row: Value) -> Result<bool> {
+    if let Some(members) = row.as_object_mut() {
+        members.shift_remove("id");
+    }
+    Ok(history.swap(before, row).await?.is_some())
 }
 
 /// A duration in whole milliseconds.
